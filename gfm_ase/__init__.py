@@ -1,0 +1,1 @@
+"""The ASE side: calculator, loading and the command line."""
