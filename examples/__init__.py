@@ -1,0 +1,1 @@
+"""The numbered examples, and the demo that `make demo` runs."""

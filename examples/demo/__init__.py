@@ -1,0 +1,1 @@
+"""The demo: two levels of theory, one potential, one report."""
