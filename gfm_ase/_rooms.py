@@ -26,7 +26,7 @@ def check_rooms() -> None:
         if found != beside / room:
             raise ImportError(
                 f"gfm_ase needs its own package {room!r} from {beside}, but Python finds {found}, "
-                f"which belongs to {_owners(room)}: uninstall or rename that, or give each its own environment."
+                f"which belongs to {_owners(room)}: uninstall or rename it, or give each its own environment."
             )
         if _is_shared(room, found):
             raise ImportError(

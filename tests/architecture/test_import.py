@@ -101,7 +101,7 @@ def test_a_package_of_the_same_name_in_front_is_refused(room: str, tmp_path: Pat
         f"ImportError: gfm_ase needs its own package '{room}' from {ROOT}, but Python finds"
     )
     assert str(other / room) in last
-    assert "belongs to no installed distribution: uninstall or rename that" in last
+    assert "belongs to no installed distribution: uninstall or rename it" in last
 
 
 def test_the_distribution_that_owns_the_other_package_is_named(tmp_path: Path) -> None:
