@@ -1,8 +1,8 @@
 """Build the wheel and compare its modules with those of the tree.
 
 A package without `__init__.py` is left out of a wheel without a word, and works from the tree all the same:
-only this comparison sees it. The wheel is built from a copy, for setuptools takes along what older builds left
-in `build/`.
+only this comparison sees it. The wheel is built from a copy, for setuptools takes along what older builds
+left in `build/`.
 """
 
 import shutil

@@ -16,7 +16,7 @@ FROM_PYTORCH = "install torch==2.13.0 --index-url https://download.pytorch.org/w
 FAKE_PYTHON = """#!/bin/sh
 if [ "$1" = -c ]; then exit $NO_TORCH; fi
 shift 2
-request=$(echo "$*" | sed 's/ --quiet//; s/ --disable-pip-version-check//')
+request=$(echo "$*" | sed 's/ --quiet//g; s/ --disable-pip-version-check//')
 echo "$request" >>"$LOG"
 for refused in "$REFUSED" "$REFUSED_TOO"; do
     if [ "$request" = "$refused" ]; then echo "pip: no such wheel" >&2; exit 1; fi

@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
+from ase.collections import g2
 from rich.console import Console
 
 from examples.demo import datasets, structures
@@ -110,7 +111,7 @@ def test_molecules_are_closed_shells_of_four_elements() -> None:
         numbers = structures.molecule(name).numbers
         assert set(numbers) <= {1, 6, 7, 8}, name
         assert numbers.sum() % 2 == 0, name
-        assert not structures.g2[name].get_initial_magnetic_moments().any(), name
+        assert not g2[name].get_initial_magnetic_moments().any(), name
 
 
 @pytest.mark.parametrize("symbols", structures.ALLOYS)
