@@ -1,1 +1,110 @@
-"""Molecular dynamics, relaxation and screening."""
+"""Molecular dynamics, relaxation and screening with any ASE calculator.
+
+The three doors are `run_md`, `relax` and `screen`; each takes a validated settings object and returns a
+frozen result. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
+torch never.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from md_workflows.cell import CellSettings
+    from md_workflows.engine import ASEEngine, Engine, Outcome
+    from md_workflows.integrators import (
+        ENSEMBLES,
+        NPT,
+        NVE,
+        EnsembleSettings,
+        Langevin,
+        NoseHooverChain,
+        NPTIsotropic,
+    )
+    from md_workflows.md import EnergySummary, MDResult, MDSettings, run_md
+    from md_workflows.md_files import MDFiles
+    from md_workflows.md_guard import MDStoppedError
+    from md_workflows.progress import progress_bar
+    from md_workflows.relaxation import OPTIMIZERS, RelaxResult, RelaxSettings, StopReason, relax
+    from md_workflows.screen_rows import ScreenRow, Status
+    from md_workflows.screening import ScreenFiles, ScreenResult, screen
+    from md_workflows.settings import parse_settings
+    from md_workflows.structures import Unreadable, read_structure, read_structures, structure_hash
+
+_HOME = {
+    "ASEEngine": "engine",
+    "CellSettings": "cell",
+    "ENSEMBLES": "integrators",
+    "EnergySummary": "md",
+    "Engine": "engine",
+    "EnsembleSettings": "integrators",
+    "Langevin": "integrators",
+    "MDFiles": "md_files",
+    "MDResult": "md",
+    "MDSettings": "md",
+    "MDStoppedError": "md_guard",
+    "NPT": "integrators",
+    "NPTIsotropic": "integrators",
+    "NVE": "integrators",
+    "NoseHooverChain": "integrators",
+    "OPTIMIZERS": "relaxation",
+    "Outcome": "engine",
+    "RelaxResult": "relaxation",
+    "RelaxSettings": "relaxation",
+    "ScreenFiles": "screening",
+    "ScreenResult": "screening",
+    "ScreenRow": "screen_rows",
+    "Status": "screen_rows",
+    "StopReason": "relaxation",
+    "Unreadable": "structures",
+    "parse_settings": "settings",
+    "progress_bar": "progress",
+    "read_structure": "structures",
+    "read_structures": "structures",
+    "relax": "relaxation",
+    "run_md": "md",
+    "screen": "screening",
+    "structure_hash": "structures",
+}
+
+__all__ = [
+    "ENSEMBLES",
+    "NPT",
+    "NVE",
+    "OPTIMIZERS",
+    "ASEEngine",
+    "CellSettings",
+    "EnergySummary",
+    "Engine",
+    "EnsembleSettings",
+    "Langevin",
+    "MDFiles",
+    "MDResult",
+    "MDSettings",
+    "MDStoppedError",
+    "NPTIsotropic",
+    "NoseHooverChain",
+    "Outcome",
+    "RelaxResult",
+    "RelaxSettings",
+    "ScreenFiles",
+    "ScreenResult",
+    "ScreenRow",
+    "Status",
+    "StopReason",
+    "Unreadable",
+    "parse_settings",
+    "progress_bar",
+    "read_structure",
+    "read_structures",
+    "relax",
+    "run_md",
+    "screen",
+    "structure_hash",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds the public name `name` when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'md_workflows' has no attribute {name!r}")
+    return getattr(import_module(f"md_workflows.{_HOME[name]}"), name)

@@ -1,0 +1,74 @@
+"""The boundary behind which many structures are relaxed: one after another here, all at once elsewhere."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ase import Atoms
+
+from md_workflows.attached import forget
+from md_workflows.relaxation import RelaxResult, RelaxSettings, relax
+from md_workflows.structures import one_line
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of structure `index` (its place in the iterable): a result, or the error that came.
+
+    seconds: wall time spent on it (its share, in an engine that works on many at once).
+    """
+
+    index: int
+    result: RelaxResult | None
+    error: str
+    seconds: float
+
+
+class Engine(Protocol):
+    """Relaxes many structures.
+
+    `relax_many` takes structures from the iterable as it has room for them, never all at once, and yields
+    outcomes as they finish, in any order. A structure that fails is an outcome with an error; only an
+    exception of the iterable itself may pass.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Text that changes whenever the energies would: it decides whether earlier results still hold."""
+
+    def relax_many(self, structures: Iterable[Atoms], settings: RelaxSettings) -> Iterator[Outcome]:
+        """Relax each structure and yield its outcome, each exactly once."""
+
+
+class ASEEngine:
+    """One structure after another with an ASE calculator."""
+
+    def __init__(self, calculator: Any, identity: str | None = None) -> None:
+        self._calculator = calculator
+        self._identity = calculator_identity(calculator) if identity is None else identity
+
+    @property
+    def identity(self) -> str:
+        """The calculator's class and parameters, or what was given instead."""
+        return self._identity
+
+    def relax_many(self, structures: Iterable[Atoms], settings: RelaxSettings) -> Iterator[Outcome]:
+        """Relax in the order given."""
+        for index, atoms in enumerate(structures):
+            start = time.perf_counter()
+            result, error = None, ""
+            try:
+                result = relax(atoms, settings, calculator=self._calculator)
+            except Exception as failure:
+                error = one_line(failure)
+                forget(self._calculator)  # whatever it held belongs to a calculation that failed
+            yield Outcome(index, result, error, time.perf_counter() - start)
+
+
+def calculator_identity(calculator: Any) -> str:
+    """Class and parameters of an ASE calculator, in words."""
+    kind = type(calculator)
+    parameters = dict(getattr(calculator, "parameters", None) or {})
+    return f"{kind.__module__}.{kind.__qualname__} {json.dumps(parameters, sort_keys=True, default=repr)}"

@@ -1,0 +1,271 @@
+"""Molecular dynamics on ASE's integrators, with restarts that continue exactly where a run stopped."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from md_workflows.attached import forget, with_calculator
+from md_workflows.frames import frame_of
+from md_workflows.integrators import AnyEnsemble, Integrator, build_integrator
+from md_workflows.md_files import MDFiles, Recorder, marks, rewind
+from md_workflows.md_guard import Guard
+from md_workflows.md_state import MDState, check_same, fingerprint
+from md_workflows.progress import ProgressCallback
+from md_workflows.settings import Settings
+from md_workflows.velocities import has_velocities, thermal_momenta
+
+OnExisting = Literal["error", "restart", "overwrite"]
+SAME_ENERGY = 1e-5  # eV per atom: float32 noise is below, another checkpoint far above
+
+Interval = Annotated[int, Field(ge=1)]
+
+
+class MDSettings(Settings):
+    """What is simulated; `steps` counts from the very beginning, also over restarts.
+
+    ensemble: one of ENSEMBLES, as its settings object or as a dict with its "name".
+    initial_temperature_K: draw Maxwell–Boltzmann velocities at this temperature, whatever the atoms had. None
+    keeps the velocities of the atoms; where they have none, a thermostat's temperature is taken, and NVE
+    starts at rest. Intervals are in steps.
+    """
+
+    ensemble: AnyEnsemble
+    steps: Annotated[int, Field(ge=0)]
+    timestep_fs: Annotated[float, Field(gt=0)] = 1.0
+    initial_temperature_K: Annotated[float, Field(ge=0)] | None = None
+    velocity_seed: Annotated[int, Field(ge=0)] = 0
+    trajectory_interval: Interval = 10
+    log_interval: Interval = 10
+    state_interval: Interval = 100
+
+
+@dataclass(frozen=True)
+class EnergySummary:
+    """Energies at the end, in eV; `drift_per_atom` is the total energy's change since step 0, eV/atom."""
+
+    potential: float
+    kinetic: float
+    total: float
+    drift_per_atom: float
+
+
+@dataclass(frozen=True)
+class MDResult:
+    """How a run ended.
+
+    atoms: the final ones, with velocities and the last results · steps: since the very beginning ·
+    steps_run: by this call · time_fs: since the very beginning · temperature_K: the last, as ASE counts it ·
+    files: what was written.
+    """
+
+    atoms: Atoms
+    steps: int
+    steps_run: int
+    time_fs: float
+    temperature_K: float
+    energies: EnergySummary
+    files: MDFiles
+
+
+def run_md(
+    atoms: Atoms,
+    settings: MDSettings,
+    *,
+    calculator: Any = None,
+    files: MDFiles | str | Path | None = None,
+    on_existing: OnExisting = "error",
+    progress: ProgressCallback | None = None,
+) -> MDResult:
+    """Run molecular dynamics; the given atoms stay untouched.
+
+    files: the trajectory's name, from which those of log and state follow (`MDFiles.beside`), or each by
+    itself. on_existing: what to do when one of them exists: refuse, continue from the state, or start again.
+    "restart" without any file starts from the beginning: one command can be submitted again and again.
+
+    A run that was killed and restarted gives the same bits as one that was not, if the calculator does: it is
+    reset whenever a state is written, so its `reset()` has to forget all it keeps from earlier steps
+    (neighbour lists).
+
+    Raises:
+        ValueError: no calculator, unusable atoms, files that exist, a state of another run or calculator.
+        MDStoppedError: energy, forces or positions stopped being finite, or the calculator raised.
+    """
+    run = _Run.prepare(with_calculator(atoms, calculator), settings, _files(files), on_existing)
+    dynamics = run.integrator.dynamics
+    guard = Guard(run.atoms, run.files.last_good)
+    with closing(Recorder(run.files, settings.trajectory_interval, settings.log_interval)) as recorder:
+        for step in guard.advance(dynamics, settings.steps - run.first):
+            if step > run.first or not run.recorded:
+                recorder.record(run.atoms, step, step * settings.timestep_fs)
+                if step % settings.state_interval == 0 or step == settings.steps:
+                    run.save(recorder, step)
+            if progress is not None:
+                progress(step, settings.steps)
+    return run.result()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Atoms and integrator, ready for the first step of this call."""
+
+    atoms: Atoms
+    settings: MDSettings
+    files: MDFiles
+    integrator: Integrator
+    first: int
+    recorded: bool
+    start_energy: float
+
+    @classmethod
+    def prepare(cls, atoms: Atoms, settings: MDSettings, files: MDFiles, on_existing: OnExisting) -> "_Run":
+        _check(atoms, settings, files, on_existing)
+        state = _state_to_continue(files, on_existing)
+        if state is None:
+            return cls._begin(atoms, settings, files)
+        return cls._continue(atoms, settings, files, state)
+
+    @classmethod
+    def _begin(cls, atoms: Atoms, settings: MDSettings, files: MDFiles) -> "_Run":
+        temperature = settings.initial_temperature_K
+        if temperature is None and not has_velocities(atoms):
+            temperature = settings.ensemble.thermostat_temperature
+        if temperature is not None:
+            thermal_momenta(atoms, temperature, settings.velocity_seed)
+        integrator = build_integrator(atoms, settings.timestep_fs, settings.ensemble)
+        start_energy = _refresh(atoms) + float(atoms.get_kinetic_energy())
+        run = cls(atoms, settings, files, integrator, 0, False, start_energy)
+        for path in files.present:
+            path.unlink()
+        if files.state is not None:  # from here on a restart is possible
+            run._state(0, False, marks(files)).save(files.state)
+        return run
+
+    @classmethod
+    def _continue(cls, atoms: Atoms, settings: MDSettings, files: MDFiles, state: MDState) -> "_Run":
+        check_same(state.fingerprint, _fingerprint(atoms, settings), Path(str(files.state)))
+        if state.step > settings.steps:
+            raise ValueError(
+                f"{files.state} is at step {state.step} already, but only {settings.steps} steps are asked "
+                "for; steps counts from the very beginning."
+            )
+        atoms.set_cell(state.cell, scale_atoms=False, apply_constraint=False)
+        atoms.set_positions(state.positions, apply_constraint=False)
+        atoms.set_momenta(state.momenta, apply_constraint=False)
+        integrator = build_integrator(atoms, settings.timestep_fs, settings.ensemble)
+        integrator.restore(state.variables)
+        if integrator.random is not None and state.random is not None:
+            integrator.random.bit_generator.state = state.random
+        integrator.dynamics.nsteps = state.step
+        _check_same_calculator(_refresh(atoms), state, len(atoms))
+        rewind(files, state.marks)
+        return cls(atoms, settings, files, integrator, state.step, state.recorded, state.start_energy)
+
+    def save(self, recorder: Recorder, step: int) -> None:
+        """Write the state once what it marks is on the disk, then let the calculator forget its past."""
+        if self.files.state is not None:
+            self._state(step, True, recorder.marks()).save(self.files.state)
+        if step < self.settings.steps:
+            _refresh(self.atoms)
+
+    def _state(self, step: int, recorded: bool, lengths: Any) -> MDState:
+        random = self.integrator.random
+        return MDState(
+            step=step,
+            recorded=recorded,
+            positions=self.atoms.get_positions(),
+            momenta=self.atoms.get_momenta(),
+            cell=np.array(self.atoms.cell),
+            variables=self.integrator.state(),
+            random=None if random is None else dict(random.bit_generator.state),
+            potential_energy=float(self.atoms.get_potential_energy()),
+            start_energy=self.start_energy,
+            marks=lengths,
+            fingerprint=_fingerprint(self.atoms, self.settings),
+        )
+
+    def result(self) -> MDResult:
+        potential = float(self.atoms.get_potential_energy())
+        kinetic = float(self.atoms.get_kinetic_energy())
+        total = potential + kinetic
+        drift = (total - self.start_energy) / len(self.atoms)
+        steps = self.integrator.dynamics.nsteps
+        return MDResult(
+            atoms=frame_of(self.atoms),
+            steps=steps,
+            steps_run=steps - self.first,
+            time_fs=steps * self.settings.timestep_fs,
+            temperature_K=float(self.atoms.get_temperature()),
+            energies=EnergySummary(potential, kinetic, total, drift),
+            files=self.files,
+        )
+
+
+def _files(files: MDFiles | str | Path | None) -> MDFiles:
+    if files is None:
+        return MDFiles()
+    return files if isinstance(files, MDFiles) else MDFiles.beside(files)
+
+
+def _check(atoms: Atoms, settings: MDSettings, files: MDFiles, on_existing: str) -> None:
+    ensemble = settings.ensemble
+    if on_existing not in get_args(OnExisting):
+        raise ValueError(
+            f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}."
+        )
+    if atoms.constraints and not ensemble.allows_constraints:
+        kinds = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
+        raise ValueError(
+            f"{type(ensemble).__name__} cannot keep constraints ({kinds}); use NVE or Langevin, or remove "
+            "them."
+        )
+    if ensemble.needs_stress and not atoms.pbc.all():
+        raise ValueError(
+            f"{type(ensemble).__name__} needs a structure periodic along all three directions, "
+            f"this one has pbc {atoms.pbc.tolist()}; use Langevin or NoseHooverChain."
+        )
+    if ensemble.needs_stress and "stress" not in getattr(atoms.calc, "implemented_properties", ()):
+        raise ValueError(
+            f"{type(ensemble).__name__} needs the stress, which {type(atoms.calc).__name__} does not give; "
+            "use another calculator or a constant-volume ensemble."
+        )
+    files.check()
+
+
+def _state_to_continue(files: MDFiles, on_existing: OnExisting) -> MDState | None:
+    present = files.present
+    if not present or on_existing == "overwrite":
+        return None
+    names = ", ".join(str(path) for path in present)
+    if on_existing == "error":
+        raise ValueError(
+            f"{names} exist already; pass on_existing='restart' to continue or 'overwrite' to start again."
+        )
+    if files.state is None or not files.state.exists():
+        raise ValueError(
+            f"{names} exist, but no state to continue them from; remove them or use 'overwrite'."
+        )
+    return MDState.load(files.state)
+
+
+def _fingerprint(atoms: Atoms, settings: MDSettings) -> dict[str, Any]:
+    return fingerprint(atoms, settings.model_dump(mode="json", exclude={"steps"}))
+
+
+def _check_same_calculator(energy: float, state: MDState, n_atoms: int) -> None:
+    if abs(energy - state.potential_energy) > SAME_ENERGY * n_atoms:
+        raise ValueError(
+            f"at the saved positions the calculator gives {energy:.6f} eV, the saved run had "
+            f"{state.potential_energy:.6f} eV: it is not the same calculator; continue with that one."
+        )
+
+
+def _refresh(atoms: Atoms) -> float:
+    """Compute forces and energy without any memory of earlier steps; returns the energy in eV."""
+    forget(atoms.calc)
+    atoms.get_forces()
+    return float(atoms.get_potential_energy())

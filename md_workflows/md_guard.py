@@ -1,0 +1,87 @@
+"""Stops molecular dynamics when it has left physics, and keeps the last good frame."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from ase import Atoms
+from ase.io import write
+
+from md_workflows.durable import write_beside
+from md_workflows.frames import frame_of
+
+
+class MDStoppedError(ValueError):
+    """A run stopped by itself: `step` is the first bad one, `atoms` the last good frame, if there is one."""
+
+    def __init__(self, message: str, step: int, atoms: Atoms | None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.atoms = atoms
+
+
+class Guard:
+    """Checks every step of `atoms`; `last_good` (a path, or None) is written when the run has to stop."""
+
+    def __init__(self, atoms: Atoms, last_good: Path | None) -> None:
+        self._atoms = atoms
+        self._path = last_good
+        self._good: Atoms | None = None
+
+    def advance(self, dynamics: Any, steps: int) -> Iterator[int]:
+        """Run ASE's `dynamics` for `steps` more steps, yielding the step reached: first the present one.
+
+        Raises:
+            MDStoppedError: positions, momenta, energy or forces are not finite, or the calculator raised.
+        """
+        generator = dynamics.irun(steps)
+        while True:
+            try:
+                next(generator)
+                bad = not_finite(self._atoms)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise self._stop(dynamics.nsteps + 1, f"{type(error).__name__}: {error}") from error
+            if bad:
+                raise self._stop(dynamics.nsteps, f"{bad} not finite")
+            self._good = frame_of(self._atoms, step=dynamics.nsteps)
+            yield dynamics.nsteps
+
+    def _stop(self, step: int, reason: str) -> MDStoppedError:
+        if self._good is None:
+            kept = "there is no good frame before it; check the starting structure"
+        else:
+            kept = f"the last good frame is that of step {self._good.info['step']}"
+            if self._path is not None:
+                write_frame(self._path, self._good)
+                kept += f", kept in {self._path}"
+            kept += "; a smaller time step or a better starting structure may help"
+        return MDStoppedError(
+            f"molecular dynamics stopped at step {step} ({reason}): {kept}.", step, self._good
+        )
+
+
+def not_finite(atoms: Atoms) -> str:
+    """Which of positions, momenta, energy and forces hold a NaN or an infinity; empty when none does."""
+    values = {
+        "positions": atoms.positions,
+        "momenta": atoms.get_momenta(),
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(apply_constraint=False),
+    }
+    bad = [name for name, value in values.items() if not np.isfinite(value).all()]
+    return f"{', '.join(bad)} {'is' if bad == ['energy'] else 'are'}" if bad else ""
+
+
+def write_frame(path: Path, frame: Atoms) -> None:
+    """Write one frame as extended XYZ, beside and renamed."""
+    text = StringIO()
+    write(text, frame, format="extxyz")
+
+    def fill(handle: IO[bytes]) -> None:
+        handle.write(text.getvalue().encode())
+
+    write_beside(path, fill)

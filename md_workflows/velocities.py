@@ -1,0 +1,23 @@
+"""Initial velocities."""
+
+import numpy as np
+from ase import Atoms, units
+
+
+def has_velocities(atoms: Atoms) -> bool:
+    """Whether any atom moves."""
+    return bool(atoms.has("momenta") and np.any(atoms.get_momenta() != 0.0))
+
+
+def thermal_momenta(atoms: Atoms, temperature_K: float, seed: int) -> None:
+    """Draw Maxwell–Boltzmann momenta at `temperature_K` (in place).
+
+    The total momentum is zero afterwards, except where nothing would remain (one atom) or where constraints
+    hold atoms: these do not conserve it. The temperature is not rescaled: a canonical sample fluctuates.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    masses = atoms.get_masses()[:, None]
+    momenta = random.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature_K)
+    if len(atoms) > 1 and not atoms.constraints:
+        momenta -= masses * momenta.sum(axis=0) / masses.sum()
+    atoms.set_momenta(momenta)
