@@ -134,12 +134,8 @@ def save(out: Path, name: str, frames: dict[str, list[Atoms]], *, planned: int) 
 
 @contextmanager
 def workers(processes: int) -> Iterator[RunAll]:
-    """Give a function that runs walks in order: here, or in a pool of processes of one thread each."""
-    if processes == 1:
-        yield lambda walks: map(run_walk, walks)
-        return
-    # Spawned, not forked: the progress bar's thread and the pools of numerical libraries do not survive a
-    # fork.
+    """Give a function that runs walks in a pool of processes, and hands their frames back in order."""
+    # Spawned, not forked: the progress bar's thread and the libraries' thread pools do not survive a fork.
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=use_one_thread) as pool:
         try:
             yield lambda walks: pool.map(run_walk, walks, chunksize=4)
@@ -149,7 +145,7 @@ def workers(processes: int) -> Iterator[RunAll]:
 
 
 def use_one_thread() -> None:
-    """Bound OpenMP before tblite is loaded: for 10 atoms, more threads than cores are slower, not faster."""
+    """Bound OpenMP before tblite is loaded: its threads add up forces in an order that is not repeatable."""
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
