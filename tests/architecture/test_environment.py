@@ -123,7 +123,7 @@ def test_make_reuses_the_environment_and_refuses_to_ignore_another_python(tmp_pa
     (venv / "bin").mkdir(parents=True)
     (venv / "bin/python").symlink_to(sys.executable)
     (venv / ".ready").touch()
-    without_python = dict.fromkeys(("MAKEFLAGS", "MAKELEVEL"), "") | {"VENV": str(venv)}
+    without_python = dict.fromkeys(("MAKEFLAGS", "MAKELEVEL"), "") | {"VENV": str(venv), "LC_ALL": "C"}
     again = run("make", "environment", **without_python)
     assert again.returncode == 0, again.stderr
     assert "Nothing to be done" in again.stdout
