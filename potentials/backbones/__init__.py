@@ -1,0 +1,21 @@
+"""Message-passing architectures behind one interface. A new one is one file and one line in `BACKBONES`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from potentials.backbones.base import Backbone, BackboneConfig
+from potentials.backbones.egnn import EGNN, EGNNConfig
+from potentials.backbones.painn import PaiNN, PaiNNConfig
+from potentials.backbones.schnet import SchNet, SchNetConfig
+
+AnyBackboneConfig = Annotated[SchNetConfig | EGNNConfig | PaiNNConfig, Field(discriminator="name")]
+"""Whatever a `[backbone]` table of a run may hold; `name` chooses."""
+
+BACKBONES: dict[str, tuple[type[BackboneConfig], type[Backbone]]] = {
+    "schnet": (SchNetConfig, SchNet),
+    "egnn": (EGNNConfig, EGNN),
+    "painn": (PaiNNConfig, PaiNN),
+}
+
+__all__ = ["BACKBONES", "AnyBackboneConfig", "Backbone", "BackboneConfig"]

@@ -1,0 +1,61 @@
+"""What a backbone is: atoms and edge vectors in, one invariant feature vector per atom out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from potentials.edges import Edges
+
+N_ELEMENTS = 119
+"""Rows of an element embedding: atomic numbers up to 118, and 0."""
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class BackboneConfig(BaseModel):
+    """Settings that every backbone has.
+
+    Attributes:
+        cutoff: Å; edges end here and everything goes to zero smoothly.
+        width: features per atom.
+        depth: number of message-passing layers.
+        radial_size: number of radial basis functions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cutoff: Annotated[float, Field(gt=0.5, le=20.0)] = 5.0
+    width: PositiveInt = 64
+    depth: PositiveInt = 3
+    radial_size: Annotated[int, Field(ge=2)] = 20
+
+
+class Backbone(nn.Module, ABC):
+    """Message passing. A subclass keeps to the physics contract by construction where it can.
+
+    - Geometry enters by the edge vectors alone: translations and lattice shifts cannot matter, and the derivative with
+      respect to the edge vectors gives forces and stress at once.
+    - Every message carries a factor that vanishes smoothly at the cutoff.
+    - Sums over neighbours, never means over counts that jump.
+    """
+
+    width: int
+
+    @abstractmethod
+    def forward(
+        self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None
+    ) -> Tensor:
+        """[N] atomic numbers and [E, 3] vectors (Å, centre to neighbour) to [N, width] invariant features.
+
+        `context_NF` [N, width], when given, is added to the element embedding (charge and spin of the structure).
+        """
+
+
+def embed(embedding: nn.Embedding, numbers_N: Tensor, context_NF: Tensor | None) -> Tensor:
+    """[N] to [N, F]: the learnt vector of each element, plus the context."""
+    features: Tensor = embedding(numbers_N)
+    return features if context_NF is None else features + context_NF
