@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from md_workflows.screen_rows import ScreenRow, Status
     from md_workflows.screening import ScreenFiles, ScreenResult, screen
     from md_workflows.settings import parse_settings
-    from md_workflows.structures import Unreadable, read_structure, read_structures, structure_hash
+    from md_workflows.structures import (
+        Unreadable,
+        check_writable,
+        read_structure,
+        read_structures,
+        structure_hash,
+        write_structure,
+    )
 
 _HOME = {
     "ASEEngine": "engine",
@@ -56,6 +63,7 @@ _HOME = {
     "Status": "screen_rows",
     "StopReason": "relaxation",
     "Unreadable": "structures",
+    "check_writable": "structures",
     "parse_settings": "settings",
     "progress_bar": "progress",
     "read_structure": "structures",
@@ -64,6 +72,7 @@ _HOME = {
     "run_md": "md",
     "screen": "screening",
     "structure_hash": "structures",
+    "write_structure": "structures",
 }
 
 __all__ = [
@@ -92,6 +101,7 @@ __all__ = [
     "Status",
     "StopReason",
     "Unreadable",
+    "check_writable",
     "parse_settings",
     "progress_bar",
     "read_structure",
@@ -100,6 +110,7 @@ __all__ = [
     "run_md",
     "screen",
     "structure_hash",
+    "write_structure",
 ]
 
 

@@ -18,13 +18,9 @@ def with_calculator(atoms: Atoms, calculator: Any = None) -> Atoms:
     if len(atoms) == 0:
         raise ValueError("the structure has no atoms; give one with at least one atom.")
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        raise ValueError(
-            "the structure has positions or a cell that are not finite numbers; repair it first."
-        )
+        raise ValueError("the structure has positions or a cell that are not finite numbers; repair it first.")
     if (atoms.pbc & (np.linalg.norm(atoms.cell.array, axis=1) == 0)).any():
-        raise ValueError(
-            "the structure is periodic along a zero cell vector; give it a cell or set pbc to False."
-        )
+        raise ValueError("the structure is periodic along a zero cell vector; give it a cell or set pbc to False.")
     work = atoms.copy()
     work.calc = driver
     return work

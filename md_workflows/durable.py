@@ -33,6 +33,4 @@ def sync_file(path: Path) -> None:
 def check_directory(path: Path) -> None:
     """Raise ValueError when `path` lies in a directory that is not there, before any time is spent."""
     if not path.parent.is_dir():
-        raise ValueError(
-            f"{path} cannot be written: the directory {path.parent} does not exist; create it first."
-        )
+        raise ValueError(f"{path} cannot be written: the directory {path.parent} does not exist; create it first.")

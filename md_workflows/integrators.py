@@ -204,9 +204,7 @@ ENSEMBLES: dict[str, tuple[type[EnsembleSettings], Builder]] = {
 if TYPE_CHECKING:
     AnyEnsemble = EnsembleSettings
 else:  # the union follows the registry, which a type checker cannot evaluate
-    AnyEnsemble = Annotated[
-        reduce(or_, (settings for settings, _ in ENSEMBLES.values())), Field(discriminator="name")
-    ]
+    AnyEnsemble = Annotated[reduce(or_, (settings for settings, _ in ENSEMBLES.values())), Field(discriminator="name")]
 
 
 def build_integrator(atoms: Atoms, timestep_fs: float, settings: EnsembleSettings) -> Integrator:

@@ -22,9 +22,7 @@ class Journal:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._handle.close()
-            raise ValueError(
-                f"{path} is in use by another screening; wait or choose another output."
-            ) from None
+            raise ValueError(f"{path} is in use by another screening; wait or choose another output.") from None
         self.offsets: dict[str, int] = {}
         if fresh:
             self._handle.truncate(0)
@@ -46,8 +44,7 @@ class Journal:
                 self.offsets[json.loads(line)["key"]] = offset
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{self.path} is damaged at line {number}; remove this line, or start again "
-                    "with resume=False."
+                    f"{self.path} is damaged at line {number}; remove this line, or start again with resume=False."
                 ) from error
             offset += len(line)
 

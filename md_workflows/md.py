@@ -214,14 +214,11 @@ def _files(files: MDFiles | str | Path | None) -> MDFiles:
 def _check(atoms: Atoms, settings: MDSettings, files: MDFiles, on_existing: str) -> None:
     ensemble = settings.ensemble
     if on_existing not in get_args(OnExisting):
-        raise ValueError(
-            f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}."
-        )
+        raise ValueError(f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}.")
     if atoms.constraints and not ensemble.allows_constraints:
         kinds = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
         raise ValueError(
-            f"{type(ensemble).__name__} cannot keep constraints ({kinds}); use NVE or Langevin, or remove "
-            "them."
+            f"{type(ensemble).__name__} cannot keep constraints ({kinds}); use NVE or Langevin, or remove them."
         )
     if ensemble.needs_stress and not atoms.pbc.all():
         raise ValueError(
@@ -246,9 +243,7 @@ def _state_to_continue(files: MDFiles, on_existing: OnExisting) -> MDState | Non
             f"{names} exist already; pass on_existing='restart' to continue or 'overwrite' to start again."
         )
     if files.state is None or not files.state.exists():
-        raise ValueError(
-            f"{names} exist, but no state to continue them from; remove them or use 'overwrite'."
-        )
+        raise ValueError(f"{names} exist, but no state to continue them from; remove them or use 'overwrite'.")
     return MDState.load(files.state)
 
 

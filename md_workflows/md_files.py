@@ -85,9 +85,7 @@ class Recorder:
         self._log: IO[str] | None = None
         if files.log is not None:
             fresh = not files.log.exists()
-            self._log = files.log.open(
-                "a", encoding="utf-8", newline="", buffering=1
-            )  # a line at a time: tail -f
+            self._log = files.log.open("a", encoding="utf-8", newline="", buffering=1)  # a line at a time: tail -f
             if fresh:
                 csv.writer(self._log).writerow(LOG_COLUMNS)
 
@@ -124,9 +122,7 @@ def rewind(files: MDFiles, saved: dict[str, Mark]) -> None:
     for name, path in named.items():
         if (path is not None) != (name in saved):
             given, had = (path, "none") if path is not None else ("none", "one")
-            raise ValueError(
-                f"the run that is continued had {had} as {name}, now {given} is given; ask for the same."
-            )
+            raise ValueError(f"the run that is continued had {had} as {name}, now {given} is given; ask for the same.")
         if path is not None:
             rewind_file(path, saved[name])
 

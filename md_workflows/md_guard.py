@@ -59,9 +59,7 @@ class Guard:
                 write_frame(self._path, self._good)
                 kept += f", kept in {self._path}"
             kept += "; a smaller time step or a better starting structure may help"
-        return MDStoppedError(
-            f"molecular dynamics stopped at step {step} ({reason}): {kept}.", step, self._good
-        )
+        return MDStoppedError(f"molecular dynamics stopped at step {step} ({reason}): {kept}.", step, self._good)
 
 
 def not_finite(atoms: Atoms) -> str:

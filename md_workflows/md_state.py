@@ -124,12 +124,9 @@ def check_same(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None
     before, now = _flat(saved), _flat(given)
     different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if different:
-        told = "; ".join(
-            f"{key}: saved {_brief(before.get(key))}, given {_brief(now.get(key))}" for key in different
-        )
+        told = "; ".join(f"{key}: saved {_brief(before.get(key))}, given {_brief(now.get(key))}" for key in different)
         raise ValueError(
-            f"{path} belongs to another run ({told}); ask for the same, or start again with "
-            "on_existing='overwrite'."
+            f"{path} belongs to another run ({told}); ask for the same, or start again with on_existing='overwrite'."
         )
 
 

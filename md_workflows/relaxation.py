@@ -128,9 +128,7 @@ def _observer(
     return observe
 
 
-def _descend(
-    work: Atoms, target: Any, settings: RelaxSettings, observe: Callable[[_Point], None]
-) -> RelaxResult:
+def _descend(work: Atoms, target: Any, settings: RelaxSettings, observe: Callable[[_Point], None]) -> RelaxResult:
     """Let ASE's optimizer move `target` (the atoms, or the cell filter around them) until it may stop."""
     optimizer = OPTIMIZERS[settings.optimizer](target, logfile=None)
     last: _Point | None = None
@@ -147,9 +145,7 @@ def _descend(
     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
         if _finite(work):
             raise
-        return _result(
-            work, last, StopReason.NON_FINITE, optimizer.nsteps
-        )  # met in the filter's matrix functions
+        return _result(work, last, StopReason.NON_FINITE, optimizer.nsteps)  # met in the filter's matrix functions
     return _result(work, last, StopReason.MAX_STEPS, optimizer.nsteps)
 
 
@@ -158,7 +154,9 @@ def _measure(work: Atoms, target: Any, step: int) -> _Point | None:
     if not _finite(work):
         return None
     forces = [work.get_forces()] if target is work else [work.get_forces(), target.get_forces()]
-    fmax = max(float(np.linalg.norm(part, axis=1).max()) for part in forces)
+    fmax = float(np.linalg.norm(np.concatenate(forces), axis=1).max())
+    if not np.isfinite(fmax):  # the stress, which the filter turns into forces
+        return None
     energy = float(work.get_potential_energy())
     return _Point(frame_of(work, step=step), step, fmax, energy)
 

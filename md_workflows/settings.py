@@ -51,11 +51,7 @@ def _owner(model: type[Settings], location: tuple[int | str, ...]) -> tuple[type
         candidates = (
             _settings_classes(nested.annotation)
             if nested is not None
-            else [
-                found
-                for field in owner.model_fields.values()
-                for found in _settings_classes(field.annotation)
-            ]
+            else [found for field in owner.model_fields.values() for found in _settings_classes(field.annotation)]
         )
         tagged = [c for c in candidates if getattr(c.model_fields.get("name"), "default", None) == part]
         owner = (tagged or (candidates if len(candidates) == 1 else [owner]))[0]
@@ -65,6 +61,4 @@ def _owner(model: type[Settings], location: tuple[int | str, ...]) -> tuple[type
 def _settings_classes(annotation: Any) -> list[type[Settings]]:
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, Settings) else []
-    return [
-        found for argument in getattr(annotation, "__args__", ()) for found in _settings_classes(argument)
-    ]
+    return [found for argument in getattr(annotation, "__args__", ()) for found in _settings_classes(argument)]

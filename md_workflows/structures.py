@@ -11,9 +11,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from ase import Atoms
-from ase.io import iread, read
-from ase.io.formats import UnknownFileTypeError, string2index
+from ase.io import iread, read, write
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats, string2index
 from ase.io.jsonio import encode
+
+from md_workflows.durable import check_directory, temporary_beside
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def read_structure(path: Path, index: int = -1) -> Atoms:
         return read(path, index=index)
     except UnknownFileTypeError:
         raise ValueError(f"{path} is of no format that ASE knows; see `ase info --formats`.") from None
-    except IndexError:
+    except (IndexError, StopIteration):
         raise ValueError(f"{path} has no frame {index}.") from None
     except Exception as error:
         raise ValueError(f"{path} cannot be read ({one_line(error)}).") from error
@@ -63,9 +65,7 @@ def read_structures(paths: Sequence[Path], index: str = ":") -> Iterator[tuple[s
     except ValueError:
         wanted = index
     if isinstance(wanted, str):
-        raise ValueError(
-            f"index '{index}' is not one; write a number or a slice such as ':', '0:10' or '::2'."
-        )
+        raise ValueError(f"index '{index}' is not one; write a number or a slice such as ':', '0:10' or '::2'.")
     return _stream(paths, wanted)
 
 
@@ -117,8 +117,32 @@ def structure_hash(atoms: Atoms) -> str:
     for name, (value, dtype) in arrays.items():
         digest.update(name.encode() + np.ascontiguousarray(value, dtype=dtype).tobytes())
     states = {key: float(atoms.info[key]) for key in ("charge", "spin") if key in atoms.info}
-    constraints = [
-        encode(constraint.todict()) for constraint in atoms.constraints if hasattr(constraint, "todict")
-    ]
+    constraints = [encode(constraint.todict()) for constraint in atoms.constraints if hasattr(constraint, "todict")]
     digest.update(json.dumps([states, constraints], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def check_writable(path: Path) -> None:
+    """Raise ValueError when a structure cannot be written to `path`: no such directory, or no format of its name."""
+    check_directory(path)
+    _format(path)
+
+
+def write_structure(path: Path, atoms: Atoms) -> None:
+    """Write one structure in the format that the name of `path` tells, beside and renamed."""
+    temporary = temporary_beside(path)
+    try:
+        write(temporary, atoms, format=_format(path))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _format(path: Path) -> str:
+    try:
+        name = str(filetype(str(path), read=False))
+    except UnknownFileTypeError:
+        name = ""
+    if name not in ioformats or not ioformats[name].can_write:
+        raise ValueError(f"{path}: ASE writes no format of this name; use .extxyz, .cif or .vasp, say.")
+    return name

@@ -176,9 +176,7 @@ def test_another_system_is_named(tmp_path: Path) -> None:
     run_md(crystal(), settings(steps=5), calculator=EMT(), files=path)
     other = crystal()
     other.symbols[0] = "Ag"
-    with pytest.raises(
-        ValueError, match=r"system.numbers: saved \[79, 29, 29, 29\], given \[47, 29, 29, 29\]"
-    ):
+    with pytest.raises(ValueError, match=r"system.numbers: saved \[79, 29, 29, 29\], given \[47, 29, 29, 29\]"):
         run_md(other, settings(), calculator=EMT(), files=path, on_existing="restart")
 
 

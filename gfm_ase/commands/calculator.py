@@ -1,0 +1,11 @@
+"""The calculator that commands drive: one place where a checkpoint becomes an ASE calculator."""
+
+from pathlib import Path
+from typing import Any
+
+
+def build_calculator(checkpoint: Path, head: str | None, device: str, dtype: str | None) -> Any:
+    """The checkpoint's `GFMCalculator`; raises ValueError for what it cannot load or do not know."""
+    from gfm_ase.calculator import GFMCalculator
+
+    return GFMCalculator(checkpoint, head=head, device=device, dtype=dtype)

@@ -1,0 +1,50 @@
+"""Command-line options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+
+class DtypeName(StrEnum):
+    """Floating-point types a network can run in."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+CHECKPOINT: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint file written by `gfm-ase train`.", show_default=False)
+]
+STRUCTURE: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="STRUCTURE", help="Structure file in any format that ASE reads.", show_default=False)
+]
+STRUCTURES: TypeAlias = Annotated[
+    list[Path],
+    typer.Argument(metavar="STRUCTURE...", help="Structure files in any format that ASE reads.", show_default=False),
+]
+FRAME: TypeAlias = Annotated[
+    int, typer.Option("--index", help="Which frame of the file: 0 is the first, -1 the last.", metavar="NUMBER")
+]
+HEAD: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        help="Branch of the checkpoint, by the name of its data set (see `gfm-ase inspect`); "
+        "may be left out when there is one only.",
+        show_default=False,
+    ),
+]
+DEVICE: TypeAlias = Annotated[
+    str, typer.Option("--device", help="auto (a GPU when there is one), cpu, cuda or cuda:N.")
+]
+DTYPE: TypeAlias = Annotated[
+    DtypeName | None,
+    typer.Option(
+        "--dtype",
+        help="Floating-point type of the network; by default the one of the checkpoint. "
+        "float64 is slower, and good for relaxations to very small forces.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,78 @@
+"""`gfm-ase relax`: relaxation of one structure."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import md_workflows
+from gfm_ase.commands import calculator
+from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
+from gfm_ase.commands.relaxing import (
+    CELL,
+    CONSTANT_VOLUME,
+    FMAX,
+    HYDROSTATIC,
+    MASK,
+    MAX_STEPS,
+    OPTIMIZER,
+    PRESSURE,
+    cell_values,
+    relax_settings,
+)
+
+
+def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
+    checkpoint: CHECKPOINT,
+    structure: STRUCTURE,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Relaxed structure, in the format of its suffix; is replaced.")
+    ] = Path("relaxed.extxyz"),
+    trajectory: Annotated[
+        Path | None, typer.Option("--trajectory", help="Every step, .traj or .extxyz.", show_default=False)
+    ] = None,
+    optimizer: OPTIMIZER = "fire",
+    fmax: FMAX = 0.05,
+    max_steps: MAX_STEPS = 500,
+    cell: CELL = False,
+    mask: MASK = None,
+    hydrostatic: HYDROSTATIC = False,
+    constant_volume: CONSTANT_VOLUME = False,
+    pressure: PRESSURE = 0.0,
+    index: FRAME = -1,
+    head: HEAD = None,
+    device: DEVICE = "auto",
+    dtype: DTYPE = None,
+) -> None:
+    """Relax one structure: its atoms, and with --cell its cell.
+
+    Constraints in the file are kept. The exit code is 0 when it converged, 1 when it did not (the structure reached
+    is written all the same).
+
+    Example: gfm-ase relax model.gfm silicon.cif --cell --fmax 0.01 -o silicon-relaxed.cif
+    """
+    values = cell_values(mask, hydrostatic, constant_volume, pressure)
+    settings = relax_settings(optimizer, fmax, max_steps, cell, values)
+    atoms = md_workflows.read_structure(structure, index)
+    md_workflows.check_writable(output)
+    console = Console()
+    with md_workflows.progress_bar("relaxation", "steps", console) as progress:
+        result = md_workflows.relax(
+            atoms,
+            settings,
+            calculator=calculator.build_calculator(checkpoint, head, device, dtype),
+            trajectory=trajectory,
+            progress=progress,
+        )
+    md_workflows.write_structure(output, result.atoms)
+    verdict = "Converged" if result.converged else f"NOT converged ({result.reason})"
+    told = [
+        f"{verdict} after {result.steps} steps: largest force {result.fmax:.4g} eV/Å, energy {result.energy:.6f} eV.",
+        f"Structure: {output}",
+        *([f"Trajectory: {trajectory}"] if trajectory is not None else []),
+    ]
+    for line in told:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not result.converged:
+        raise typer.Exit(1)

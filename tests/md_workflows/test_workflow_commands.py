@@ -1,0 +1,183 @@
+"""The commands md, relax and screen, driven by EMT in place of a checkpoint."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from ase import Atoms
+from ase.build import bulk, fcc111
+from ase.calculators.emt import EMT
+from ase.io import read, write
+from typer.testing import CliRunner
+
+from gfm_ase.commands import calculator
+from gfm_ase.commands.md import md
+from gfm_ase.commands.relax import relax
+from gfm_ase.commands.screen import screen
+from md_workflows import ENSEMBLES, OPTIMIZERS, RelaxSettings
+from md_workflows import relax as relax_in_python
+
+app = typer.Typer()
+for command in (md, relax, screen):
+    app.command()(command)
+
+FAST = ("--steps", "4", "--timestep-fs", "4")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calculator, "build_calculator", lambda *_: EMT())
+    (tmp_path / "model.gfm").write_bytes(b"weights")
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    write(tmp_path / "cu.extxyz", [bulk("Cu"), atoms])
+    return tmp_path
+
+
+def run(*words: str) -> str:
+    result = CliRunner().invoke(app, words)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_md_and_restart(here: Path) -> None:
+    words = ("md", "model.gfm", "cu.extxyz", "--temperature-K", "300", "--timestep-fs", "4", "-o", "cu.traj")
+    told = run(*words, "--steps", "10")
+    assert "10 steps, 40 fs (10 steps now)" in told
+    assert "Trajectory: cu.traj\nLog: cu.csv\nState: cu.state.npz\n" in told
+    assert "(10 steps now)" in run(*words, "--steps", "20", "--restart")
+    assert len(read("cu.traj", index=":")) == 3
+    with pytest.raises(ValueError, match="exist already"):
+        run(*words)
+    assert "(5 steps now)" in run(*words, "--steps", "5", "--overwrite")
+    with pytest.raises(ValueError, match="give one of them"):
+        run(*words, "--restart", "--overwrite")
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_md_knows_every_ensemble(name: str, here: Path) -> None:
+    bath = [] if name == "nve" else ["--temperature-K", "300"]
+    bath += ["--pressure-GPa", "1", "--pdamp-fs", "500"] if name.startswith("npt") else []
+    bath += ["--friction-per-fs", "0.1"] if name == "langevin" else []
+    assert "4 steps, 16 fs" in run("md", "model.gfm", "cu.extxyz", "--ensemble", name, *FAST, *bath)
+    assert name in run("md", "--help")
+
+
+def test_md_refuses_what_an_ensemble_does_not_take(here: Path) -> None:
+    with pytest.raises(ValueError, match="NVE does not take 'temperature_K'"):
+        run("md", "model.gfm", "cu.extxyz", "--ensemble", "nve", "--temperature-K", "300")
+    with pytest.raises(ValueError, match="temperature_K is needed"):
+        run("md", "model.gfm", "cu.extxyz")
+    with pytest.raises(ValueError, match=r"no.cif: no such file"):
+        run("md", "model.gfm", "no.cif", "--temperature-K", "300")
+
+
+def test_md_seed_and_frame(here: Path) -> None:
+    words = ("md", "model.gfm", "cu.extxyz", *FAST, "--temperature-K", "300", "--index", "0")
+    run(*words, "-o", "a.traj")
+    run(*words, "-o", "b.traj", "--seed", "1")
+    a, b = read("a.traj", index=0), read("b.traj", index=0)
+    assert len(a) == 1
+    assert not np.array_equal(a.get_momenta(), b.get_momenta())
+
+
+def test_relax(here: Path) -> None:
+    told = run("relax", "model.gfm", "cu.extxyz", "--fmax", "0.01", "--trajectory", "way.traj", "-o", "cu.cif")
+    expected = relax_in_python(read("cu.extxyz"), RelaxSettings(fmax=0.01), calculator=EMT())
+    assert f"Converged after {expected.steps} steps" in told
+    assert "Structure: cu.cif\nTrajectory: way.traj\n" in told
+    assert len(read("way.traj", index=":")) == expected.steps + 1
+    assert read("cu.cif").get_volume() == pytest.approx(expected.atoms.get_volume(), rel=1e-6)
+
+
+def test_relax_says_when_it_did_not_converge(here: Path) -> None:
+    result = CliRunner().invoke(app, ["relax", "model.gfm", "cu.extxyz", "--max-steps", "1", "-o", "cu.extxyz"])
+    assert result.exit_code == 1
+    assert "NOT converged (max_steps) after 1 steps" in result.output
+    assert read("cu.extxyz").calc is not None
+
+
+def test_relax_cell_options(here: Path) -> None:
+    slab = fcc111("Cu", (1, 1, 3), vacuum=6.0)
+    slab.pbc = (True, True, False)
+    slab.set_cell(slab.cell.array * [[1.02], [1.02], [1.0]], scale_atoms=True)
+    write("slab.traj", slab)
+    words = ("relax", "model.gfm", "slab.traj", "-o", "out.traj")
+    with pytest.raises(ValueError, match="zz, yz, xz would stretch an open direction"):
+        run(*words, "--cell")
+    run(*words, "--cell", "--mask", "xx,yy,xy")
+    relaxed = read("out.traj")
+    assert relaxed.cell[2, 2] == slab.cell[2, 2]
+    assert relaxed.cell[0, 0] < 0.995 * slab.cell[0, 0]
+    with pytest.raises(ValueError, match="'zx' is no strain"):
+        run(*words, "--cell", "--mask", "xx,zx")
+    with pytest.raises(ValueError, match="add --cell to relax it"):
+        run(*words, "--pressure-GPa", "1")
+    for option in ("--hydrostatic", "--constant-volume"):
+        with pytest.raises(ValueError, match="the volume holds vacuum"):
+            run(*words, "--cell", option)
+
+
+def test_relax_looks_at_the_output_first(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwanted(*_: Any) -> None:
+        raise AssertionError("the calculator was built in vain")
+
+    monkeypatch.setattr(calculator, "build_calculator", unwanted)
+    for name, told in (("no/cu.cif", "does not exist"), ("cu.blob", "ASE writes no format of this name")):
+        with pytest.raises(ValueError, match=told):
+            run("relax", "model.gfm", "cu.extxyz", "-o", name)
+
+
+def test_optimizers_are_in_the_help() -> None:
+    text = run("relax", "--help")
+    assert all(name in text for name in OPTIMIZERS)
+
+
+def test_screen_and_resume(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("bad.extxyz", Atoms("Fe", cell=[3, 3, 3], pbc=True))
+    words = ("screen", "model.gfm", "cu.extxyz", "bad.extxyz", "-o", "s.csv")
+    told = run(*words)
+    assert "3 structures: 2 converged, 0 not_converged, 1 failed (0 known from the journal)." in told
+    assert "Table: s.csv\nStructures: s.extxyz\nJournal: s.journal.jsonl\n" in told
+    rows = list(csv.DictReader(Path("s.csv").read_text().splitlines()))
+    assert [row["identifier"] for row in rows] == ["cu.extxyz:0", "cu.extxyz:1", "bad.extxyz:0"]
+    assert "(3 known from the journal)" in run(*words)
+    assert "(0 known from the journal)" in run(*words, "--fresh")
+    assert "1 structures" in run("screen", "model.gfm", "cu.extxyz", "--index", "-1", "-o", "t.csv")
+    (here / "model.gfm").write_bytes(b"other weights")
+    assert "(0 known from the journal)" in run(*words)
+
+
+def test_the_calculator_gets_what_was_asked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def build(*given: Any) -> EMT:
+        seen.append(given)
+        return EMT()
+
+    monkeypatch.setattr(calculator, "build_calculator", build)
+    options = ("--head", "alloys", "--device", "cpu", "--dtype", "float64")
+    run("md", "model.gfm", "cu.extxyz", "--temperature-K", "300", *FAST, *options)
+    run("relax", "model.gfm", "cu.extxyz", *options)
+    run("screen", "model.gfm", "cu.extxyz", *options)
+    run("screen", "model.gfm", "cu.extxyz")
+    assert seen == [(Path("model.gfm"), "alloys", "cpu", "float64")] * 3 + [(Path("model.gfm"), None, "auto", None)]
+
+
+def test_help_needs_nothing_heavy() -> None:
+    """Importing the commands brings neither torch nor ASE's optimizers: help comes at once."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, gfm_ase.commands.md, gfm_ase.commands.relax, gfm_ase.commands.screen; "
+        "print([name for name in ('torch', 'ase', 'scipy', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
