@@ -18,7 +18,7 @@ from potentials.graph import AtomicGraph
 
 
 class TensorInputs(NamedTuple):
-    """What the potential's function of tensors takes: a graph, with its edges made ready. Shapes as in `AtomicGraph`."""
+    """What the potential's function of tensors takes: a graph with its edges made ready; shapes as in `AtomicGraph`."""
 
     positions: Tensor
     numbers: Tensor
@@ -81,19 +81,13 @@ def assemble(site_energies: SiteEnergies, inputs: TensorInputs, *, training: boo
     with torch.enable_grad():
         variable_E3 = vectors_E3.detach().requires_grad_()
         energies_N = site_energies(inputs, variable_E3, edges)
-        (gradient_E3,) = torch.autograd.grad(
-            energies_N.sum(), variable_E3, create_graph=training, allow_unused=True
-        )
-    if gradient_E3 is None:  # no edges reached the energy
-        gradient_E3 = torch.zeros_like(vectors_E3)
+        (gradient_E3,) = torch.autograd.grad(energies_N.sum(), variable_E3, create_graph=training)
     if not training:
         energies_N, gradient_E3 = energies_N.detach(), gradient_E3.detach()
     return collect(inputs, energies_N, gradient_E3, vectors_E3)
 
 
-def collect(
-    inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor, vectors_E3: Tensor
-) -> dict[str, Tensor]:
+def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor, vectors_E3: Tensor) -> dict[str, Tensor]:
     """Sums per graph and per atom; the gradient [E, 3] is dE/d(edge vector) in eV/Å."""
     edges = inputs.edges
     n_graphs = inputs.cell.shape[0]
@@ -102,13 +96,9 @@ def collect(
     forces_N3 = edges.sum_to_centre(gradient_E3) - edges.sum_to_neighbour(gradient_E3)
     # an edge's r ⊗ g, first summed around atoms, then over the atoms of a graph
     virial_N33 = edges.sum_to_centre(vectors_E3[:, :, None] * gradient_E3[:, None, :])
-    virial_G33 = virial_N33.new_zeros((n_graphs + 1, 3, 3)).index_add(0, inputs.graph_index, virial_N33)[
-        :n_graphs
-    ]
+    virial_G33 = virial_N33.new_zeros((n_graphs + 1, 3, 3)).index_add(0, inputs.graph_index, virial_N33)[:n_graphs]
     virial_G33 = (virial_G33 + virial_G33.transpose(1, 2)) / 2
-    volume_G = torch.linalg.vecdot(
-        torch.linalg.cross(inputs.cell[:, 0], inputs.cell[:, 1]), inputs.cell[:, 2]
-    ).abs()
+    volume_G = torch.linalg.vecdot(torch.linalg.cross(inputs.cell[:, 0], inputs.cell[:, 1]), inputs.cell[:, 2]).abs()
     volume_G = torch.where(volume_G > 0, volume_G, torch.full_like(volume_G, torch.nan))
     return {
         "energy": energy_G,

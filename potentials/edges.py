@@ -1,8 +1,8 @@
 """Moving features between atoms and edges without scattering.
 
 Edges are sorted by centre, and every edge knows its reverse. So a sum over the edges of an atom is a sum over
-consecutive rows, and the gradient of a gather over neighbours, elsewhere a scatter with atomic additions, is the same sum
-over the reversed edges. Both run as one `embedding_bag`: threaded, vectorised, deterministic, on CPU and GPU. The
+consecutive rows, and the gradient of a gather over neighbours, elsewhere a scatter with atomic additions, is the same
+sum over the reversed edges. Both run as one `embedding_bag`: threaded, vectorised, deterministic, on CPU and GPU. The
 autograd functions below are each other's derivatives, so any order of derivative stays scatter-free.
 """
 
@@ -19,14 +19,19 @@ from potentials.graph import AtomicGraph
 
 
 def _segment_sum(values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-    """Sums of ``values[rows[starts[i]:starts[i + 1]]]`` for each i, [E, ...] to [N, ...]; `index` is i of each value."""
+    """Sums of ``values[rows[starts[i]:starts[i + 1]]]`` for each i: [E, ...] to [N, ...]; `index` is i of each."""
     shape = (starts.shape[0] - 1, *values.shape[1:])
     if values.dtype == torch.float64 and values.device.type == "cpu":
         # embedding_bag has no fast path for float64 on the CPU: there index_add is 3 times faster
         return values.new_zeros(shape).index_add(0, index, values)
     flat = values.reshape(values.shape[0], math.prod(values.shape[1:])).contiguous()
-    summed = torch.ops.aten._embedding_bag_forward_only(flat, rows, starts, False, 0, False, None, True)[0]
+    summed: Tensor = torch.ops.aten._embedding_bag_forward_only(flat, rows, starts, False, 0, False, None, True)[0]
     return summed.view(shape)
+
+
+def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Tensor:
+    result: Tensor = function.apply(*tensors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return result
 
 
 class _SegmentSum(torch.autograd.Function):
@@ -37,8 +42,7 @@ class _SegmentSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        gathered: Tensor = _Gather.apply(grads[0], *ctx.saved_tensors)
-        return gathered, None, None, None
+        return _apply(_Gather, grads[0], *ctx.saved_tensors), None, None, None
 
 
 class _Gather(torch.autograd.Function):
@@ -49,8 +53,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        summed: Tensor = _SegmentSum.apply(grads[0], *ctx.saved_tensors)
-        return summed, None, None, None
+        return _apply(_SegmentSum, grads[0], *ctx.saved_tensors), None, None, None
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,16 @@ class Edges:
 
     def gather_centre(self, values: Tensor) -> Tensor:
         """[N, ...] to [E, ...]: the value of each edge's centre."""
-        gathered: Tensor = _Gather.apply(values, self.centre, self.rows, self.starts)
-        return gathered
+        return _apply(_Gather, values, self.centre, self.rows, self.starts)
 
     def gather_neighbour(self, values: Tensor) -> Tensor:
         """[N, ...] to [E, ...]: the value of each edge's neighbour."""
-        gathered: Tensor = _Gather.apply(values, self.neighbour, self.reverse, self.starts)
-        return gathered
+        return _apply(_Gather, values, self.neighbour, self.reverse, self.starts)
 
     def sum_to_centre(self, values: Tensor) -> Tensor:
         """[E, ...] to [N, ...]: the sum over the edges around each atom."""
-        summed: Tensor = _SegmentSum.apply(values, self.centre, self.rows, self.starts)
-        return summed
+        return _apply(_SegmentSum, values, self.centre, self.rows, self.starts)
 
     def sum_to_neighbour(self, values: Tensor) -> Tensor:
         """[E, ...] to [N, ...]: the sum over the edges in which each atom is the neighbour."""
-        summed: Tensor = _SegmentSum.apply(values, self.neighbour, self.reverse, self.starts)
-        return summed
+        return _apply(_SegmentSum, values, self.neighbour, self.reverse, self.starts)

@@ -117,17 +117,12 @@ class AtomicGraph:
             "edge": torch.bincount(graph_of_edge, minlength=self.n_graphs).tolist(),
             "graph": [1] * self.n_graphs,
         }
-        parts = {
-            name: getattr(self, name).split(counts[field.level], dim=field.axis)
-            for name, field in FIELDS.items()
-        }
+        parts = {name: getattr(self, name).split(counts[field.level], dim=field.axis) for name, field in FIELDS.items()}
         starts = {level: _starts(sizes) for level, sizes in counts.items()}
         return [
             AtomicGraph(
                 **{
-                    name: parts[name][index] - starts[field.indexes][index]
-                    if field.indexes
-                    else parts[name][index]
+                    name: parts[name][index] - starts[field.indexes][index] if field.indexes else parts[name][index]
                     for name, field in FIELDS.items()
                 }
             )
@@ -138,14 +133,8 @@ class AtomicGraph:
         """The graph as a `torch_geometric.data.Data`, with PyG's names beside ours (pos, z, batch)."""
         from torch_geometric.data import Data
 
-        extra = {
-            name: getattr(self, name)
-            for name in FIELDS
-            if name not in {"positions", "numbers", "graph_index"}
-        }
-        return Data(
-            pos=self.positions, z=self.numbers, batch=self.graph_index, num_nodes=self.n_atoms, **extra
-        )
+        extra = {name: getattr(self, name) for name in FIELDS if name not in {"positions", "numbers", "graph_index"}}
+        return Data(pos=self.positions, z=self.numbers, batch=self.graph_index, num_nodes=self.n_atoms, **extra)
 
     @staticmethod
     def from_pyg(data: Data) -> AtomicGraph:
@@ -155,18 +144,12 @@ class AtomicGraph:
             ValueError: a field is missing, or edges are not sorted by centre.
         """
         aliases = {"positions": "pos", "numbers": "z", "graph_index": "batch"}
-        missing = [
-            aliases.get(name, name) for name in FIELDS if getattr(data, aliases.get(name, name), None) is None
-        ]
+        missing = [aliases.get(name, name) for name in FIELDS if getattr(data, aliases.get(name, name), None) is None]
         if missing:
-            raise ValueError(
-                f"PyG data lacks {', '.join(missing)}; AtomicGraph.to_pyg() shows what is needed"
-            )
+            raise ValueError(f"PyG data lacks {', '.join(missing)}; AtomicGraph.to_pyg() shows what is needed")
         graph = AtomicGraph(**{name: getattr(data, aliases.get(name, name)) for name in FIELDS})
         if graph.n_edges and bool((graph.edge_index[1].diff() < 0).any()):
-            raise ValueError(
-                "edge_index of the PyG data is not sorted by its second row (the centre); sort it first"
-            )
+            raise ValueError("edge_index of the PyG data is not sorted by its second row (the centre); sort it first")
         return graph
 
 
@@ -198,6 +181,4 @@ def batch(graphs: Sequence[AtomicGraph]) -> AtomicGraph:
     return AtomicGraph(**joined)
 
 
-assert [field.name for field in fields(AtomicGraph)] == list(FIELDS), (
-    "every tensor of the graph declares its level"
-)
+assert [field.name for field in fields(AtomicGraph)] == list(FIELDS), "every tensor of the graph declares its level"

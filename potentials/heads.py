@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class SiteEnergyHeads(nn.Module):
     """One multilayer perceptron per data set, [N, F] features to [N] site energies (dimensionless, see `References`).
 
-    Every branch sees every atom and the atom's data set picks: a branch without atoms in a batch gets a gradient of zero,
-    not none, and the work is the same on every rank.
+    Every branch sees every atom and the atom's data set picks: a branch without atoms in a batch gets a gradient of
+    zero, not none, and the work is the same on every rank.
     """
 
     def __init__(self, heads: Sequence[str], width: int, hidden: int) -> None:
@@ -25,8 +25,10 @@ class SiteEnergyHeads(nn.Module):
         """[N, F] and [N] index of the branch, to [N]."""
         outputs = [branch(features_NF) for branch in self.branches.values()]
         if len(outputs) == 1:
-            return outputs[0][:, 0]
-        return torch.cat(outputs, dim=1).gather(1, dataset_N[:, None])[:, 0]
+            output_N1: Tensor = outputs[0]
+        else:
+            output_N1 = torch.cat(outputs, dim=1).gather(1, dataset_N[:, None])
+        return output_N1[:, 0]
 
 
 class StructureContext(nn.Module):
@@ -37,9 +39,7 @@ class StructureContext(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.network = nn.Sequential(
-            nn.Linear(2, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False)
-        )
+        self.network = nn.Sequential(nn.Linear(2, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False))
 
     def forward(self, charge_G: Tensor, spin_G: Tensor, graph_index_N: Tensor) -> Tensor:
         """[G] charge in e, [G] unpaired electrons and [N] graph of each atom, to [N, F]."""
@@ -47,6 +47,5 @@ class StructureContext(nn.Module):
             0, graph_index_N, torch.ones_like(graph_index_N, dtype=charge_G.dtype)
         )
         per_atom_G2 = torch.stack([charge_G, spin_G], dim=1) / atoms_G.clamp(min=1)[:, None]
-        weight = self.network[0].weight
-        context_GF: Tensor = self.network(per_atom_G2.to(weight.dtype))
+        context_GF: Tensor = self.network(per_atom_G2.to(next(self.network.parameters()).dtype))
         return context_GF[graph_index_N]

@@ -38,9 +38,7 @@ class NeighbourList:
     def keep(self, mask: NDArray[np.bool_]) -> NeighbourList:
         """The pairs for which `mask` [E] is true; it must be the same for a pair and its reverse."""
         renumbered = np.cumsum(mask) - 1
-        return NeighbourList(
-            self.centre[mask], self.neighbour[mask], self.shift[mask], renumbered[self.reverse[mask]]
-        )
+        return NeighbourList(self.centre[mask], self.neighbour[mask], self.shift[mask], renumbered[self.reverse[mask]])
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,7 @@ def neighbour_list(
             lattice vectors that lie in one plane, or two atoms in one place.
     """
     if backend not in BACKENDS:
-        raise ValueError(
-            f"unknown neighbour-list back end {backend!r}; there are {', '.join(sorted(BACKENDS))}"
-        )
+        raise ValueError(f"unknown neighbour-list back end {backend!r}; there are {', '.join(sorted(BACKENDS))}")
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     if not np.isfinite(positions).all():
         atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
@@ -104,7 +100,8 @@ def neighbour_list(
 def squared_distances(positions: Floats, cell: Floats, centre: Ints, neighbour: Ints, shift: Ints) -> Floats:
     """[E] Å²; exactly the same number for a pair and its reverse, so that lists stay symmetric at the cutoff."""
     vectors = (positions[neighbour] - positions[centre]) + shift @ cell
-    return np.einsum("ec,ec->e", vectors, vectors)
+    squared: Floats = np.einsum("ec,ec->e", vectors, vectors)
+    return squared
 
 
 def complete_cell(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float) -> Floats:
@@ -117,15 +114,13 @@ def complete_cell(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutof
     lengths = np.linalg.norm(periodic, axis=1)
     if not np.isfinite(cell).all() or (lengths < 1e-6).any():
         raise ValueError(
-            f"pbc is {pbc.tolist()} but the cell is {cell.tolist()}: every direction that repeats needs a lattice vector;"
-            " set atoms.cell, or atoms.pbc = False"
+            f"pbc is {pbc.tolist()} but the cell is {cell.tolist()}: every direction that repeats needs a lattice"
+            " vector; set atoms.cell, or atoms.pbc = False"
         )
     if len(periodic):
         unit = periodic / lengths[:, None]
         if np.sqrt(max(np.linalg.det(unit @ unit.T), 0.0)) < 1e-6:
-            raise ValueError(
-                f"the lattice vectors {periodic.tolist()} are linearly dependent; the cell has no volume"
-            )
+            raise ValueError(f"the lattice vectors {periodic.tolist()} are linearly dependent; the cell has no volume")
     full = cell.copy()
     # rows of v_transposed beyond the rank span what is orthogonal to the repeating directions
     v_transposed = np.linalg.svd(periodic)[2] if len(periodic) else np.eye(3)
@@ -151,9 +146,7 @@ def _canonical(centre: Ints, neighbour: Ints, shift: Ints) -> NeighbourList:
     width = 2 * span + 1
     if n_atoms**2 * width**3 >= 2**62:
         order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], neighbour, centre))
-        back = np.lexsort(
-            (-shift[order, 2], -shift[order, 1], -shift[order, 0], centre[order], neighbour[order])
-        )
+        back = np.lexsort((-shift[order, 2], -shift[order, 1], -shift[order, 0], centre[order], neighbour[order]))
     else:
         weights = np.array([width**2, width, 1], dtype=np.int64)
         order = np.argsort((centre * n_atoms + neighbour) * width**3 + (shift + span) @ weights)
@@ -167,9 +160,7 @@ def _vesin(around: Surroundings) -> Pairs:
     from vesin import NeighborList
 
     finder = NeighborList(cutoff=around.cutoff, full_list=True)
-    i, j, shift = finder.compute(
-        points=around.positions, box=around.cell, periodic=around.pbc, quantities="ijS"
-    )
+    i, j, shift = finder.compute(points=around.positions, box=around.cell, periodic=around.pbc, quantities="ijS")
     return i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64).reshape(-1, 3)
 
 
@@ -178,9 +169,7 @@ def _matscipy(around: Surroundings) -> Pairs:
 
     # every direction is given as repeating: open ones are boxed so long that no image comes within the cutoff
     along_open = np.linalg.norm(around.cell[~around.pbc], axis=1)
-    if (
-        along_open > 200 * around.cutoff
-    ).any():  # matscipy's cells fill the box: two far atoms would need gigabytes
+    if (along_open > 200 * around.cutoff).any():  # matscipy's cells fill the box: two far atoms would need gigabytes
         return _brute_force(around)
     i, j, shift = matscipy_list(
         "ijS", cell=around.cell, pbc=np.ones(3, dtype=bool), positions=around.positions, cutoff=around.cutoff
@@ -199,9 +188,7 @@ def _ase(around: Surroundings) -> Pairs:
 
 def _torch_cluster(around: Surroundings) -> Pairs:
     if around.pbc.any():
-        raise ValueError(
-            "torch_cluster finds neighbours in open systems only; use backend='vesin' for periodic ones"
-        )
+        raise ValueError("torch_cluster finds neighbours in open systems only; use backend='vesin' for periodic ones")
     try:
         import torch_cluster
     except ImportError:
@@ -210,9 +197,7 @@ def _torch_cluster(around: Surroundings) -> Pairs:
 
     points = torch.from_numpy(around.positions)
     # its default of 32 neighbours truncates in silence
-    j, i = torch_cluster.radius_graph(
-        points, r=around.cutoff, max_num_neighbors=len(points), loop=False
-    ).numpy()
+    j, i = torch_cluster.radius_graph(points, r=around.cutoff, max_num_neighbors=len(points), loop=False).numpy()
     return i.astype(np.int64), j.astype(np.int64), np.zeros((len(i), 3), dtype=np.int64)
 
 
@@ -220,9 +205,7 @@ def _brute_force(around: Surroundings) -> Pairs:
     """Every atom against every image of every atom: the oracle. Only for small or very sparse systems."""
     heights = 1 / np.linalg.norm(np.linalg.inv(around.cell), axis=0)
     fractional = around.positions @ np.linalg.inv(around.cell)
-    reach = np.where(around.pbc, np.ceil(around.cutoff / heights + np.ptp(fractional, axis=0)), 0).astype(
-        np.int64
-    )
+    reach = np.where(around.pbc, np.ceil(around.cutoff / heights + np.ptp(fractional, axis=0)), 0).astype(np.int64)
     found = []
     for image in np.ndindex(*(2 * reach + 1)):
         shift = np.array(image) - reach

@@ -45,9 +45,7 @@ class PotentialConfig(BaseModel):
             raise ValueError(f"two heads are called {twice[0]!r}; names must differ")
         for head in heads:
             if not HEAD_NAME.fullmatch(head):
-                raise ValueError(
-                    f"head {head!r}: a name is letters, digits, '_' and '-', a letter or digit first"
-                )
+                raise ValueError(f"head {head!r}: a name is letters, digits, '_' and '-', a letter or digit first")
         return heads
 
 
@@ -94,6 +92,23 @@ class Potential(nn.Module):
             raise ValueError(f"unknown head {head!r}; this potential has {', '.join(self.heads)}")
         return self.heads.index(head)
 
+    def only(self, head: str) -> Potential:
+        """A potential of one branch, sharing nothing with this one.
+
+        Raises:
+            ValueError: there is no such branch.
+        """
+        row = self.head_index(head)
+        single = Potential(self.config.model_copy(update={"heads": (head,)})).to(self.device, self.dtype)
+        state = {}
+        for name, value in self.state_dict().items():
+            if name.startswith("references."):
+                state[name] = value[row : row + 1]
+            elif not name.startswith("branches.") or name.startswith(f"branches.branches.{head}."):
+                state[name] = value
+        single.load_state_dict(state, strict=True)
+        return single.train(self.training)
+
     def site_energies(self, inputs: TensorInputs, vectors_E3: Tensor, edges: Edges) -> Tensor:
         """[N] energies of atoms in eV, float64, as a function of the [E, 3] edge vectors in Å."""
         context_NF = None
@@ -105,7 +120,7 @@ class Potential(nn.Module):
         energies_N: Tensor = self.references(output_N, inputs.numbers, dataset_N)
         return energies_N
 
-    def forward(self, graph: AtomicGraph) -> dict[str, Tensor]:
+    def forward(self, graph: AtomicGraph | TensorInputs) -> dict[str, Tensor]:
         """All quantities of all graphs of the batch; differentiable to the weights while gradients are on."""
-        inputs = prepare(graph)
+        inputs = prepare(graph) if isinstance(graph, AtomicGraph) else graph
         return assemble(self.site_energies, inputs, training=torch.is_grad_enabled())

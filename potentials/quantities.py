@@ -35,12 +35,8 @@ class Quantity:
 
 QUANTITIES: dict[str, Quantity] = {
     "energy": Quantity("energy", "graph", (), "eV", extensive=True),
-    "energies": Quantity(
-        "energies", "atom", (), "eV", extensive=False, derived_from="energy, a part per atom"
-    ),
-    "forces": Quantity(
-        "forces", "atom", (3,), "eV/Å", extensive=False, derived_from="-d energy / d positions"
-    ),
+    "energies": Quantity("energies", "atom", (), "eV", extensive=False, derived_from="energy, a part per atom"),
+    "forces": Quantity("forces", "atom", (3,), "eV/Å", extensive=False, derived_from="-d energy / d positions"),
     "stress": Quantity(
         "stress", "graph", (3, 3), "eV/Å³", extensive=False, derived_from="d energy / d strain / volume"
     ),

@@ -40,7 +40,8 @@ class BesselBasis(nn.Module):
     def forward(self, distance_E: Tensor, envelope_E: Tensor) -> Tensor:
         """[E] distances in Å and their envelope to [E, B]."""
         scale = (2.0 / self.cutoff) ** 0.5 * envelope_E / distance_E
-        return torch.sin(distance_E[:, None] * self.frequency_B) * scale[:, None]
+        basis_EB: Tensor = torch.sin(distance_E[:, None] * self.frequency_B) * scale[:, None]
+        return basis_EB
 
 
 class GaussianBasis(nn.Module):
@@ -56,11 +57,10 @@ class GaussianBasis(nn.Module):
     def __init__(self, cutoff: float, size: int) -> None:
         super().__init__()
         self.width = cutoff / (size - 1)
-        self.register_buffer(
-            "centre_B", torch.linspace(0, cutoff, size, dtype=torch.float32), persistent=False
-        )
+        self.register_buffer("centre_B", torch.linspace(0, cutoff, size, dtype=torch.float32), persistent=False)
 
     def forward(self, distance_E: Tensor, envelope_E: Tensor) -> Tensor:
         """[E] distances in Å and their envelope to [E, B]."""
         scaled = (distance_E[:, None] - self.centre_B) / self.width
-        return torch.exp(-0.5 * scaled**2) * envelope_E[:, None]
+        basis_EB: Tensor = torch.exp(-0.5 * scaled**2) * envelope_E[:, None]
+        return basis_EB

@@ -38,7 +38,7 @@ class References(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Follow to another device, but never to a lower precision: energies stay in float64."""
         exact = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for name, buffer in exact.items():
             moved = self._buffers[name]
             assert moved is not None
@@ -59,14 +59,10 @@ class References(nn.Module):
         """
         strangers = [symbol for symbol in e0 if symbol not in atomic_numbers or symbol == "X"]
         if strangers:
-            raise ValueError(
-                f"E0 of head {head!r} names {', '.join(strangers)}, which are no element symbols"
-            )
+            raise ValueError(f"E0 of head {head!r} names {', '.join(strangers)}, which are no element symbols")
         values = torch.tensor([*e0.values(), scale, shift], dtype=torch.float64)
         if not bool(torch.isfinite(values).all()) or scale <= 0:
-            raise ValueError(
-                f"references of head {head!r} must be finite and its scale positive: {dict(e0)}, {scale}"
-            )
+            raise ValueError(f"references of head {head!r} must be finite and its scale positive: {dict(e0)}, {scale}")
         row = self.heads.index(head)
         self.known_DZ[row] = False
         self.e0_DZ[row] = 0.0

@@ -49,9 +49,7 @@ def check_elements(atoms: Atoms) -> None:
     """Raise ValueError where an atomic number stands for no element."""
     strange = sorted({int(number) for number in atoms.numbers if not 0 < number < len(chemical_symbols)})
     if strange:
-        raise ValueError(
-            f"atomic number {strange[0]} is no element; dummy atoms (X) have no energy: remove them"
-        )
+        raise ValueError(f"atomic number {strange[0]} is no element; dummy atoms (X) have no energy: remove them")
 
 
 def graph_from_atoms(
@@ -72,8 +70,8 @@ def graph_from_atoms(
         pairs: the neighbour list where it is already known.
 
     Raises:
-        ValueError: no atoms, dummy atoms, coincident atoms, a repeating direction without a lattice vector, positions that
-            are not finite.
+        ValueError: no atoms, dummy atoms, coincident atoms, a repeating direction without a lattice vector, positions
+            that are not finite.
     """
     if not len(atoms):
         raise ValueError("the structure has no atoms; remove the empty frame")

@@ -60,9 +60,7 @@ class VerletList:
     def _rebuild(self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> _Reference:
         pairs = neighbour_list(positions, cell, pbc, self.cutoff + self.skin, self.backend)
         full = complete_cell(positions, cell, pbc, self.cutoff)
-        self._reference = _Reference(
-            pairs, positions.copy(), full, pbc.copy(), pairs.shift.astype(np.float64)
-        )
+        self._reference = _Reference(pairs, positions.copy(), full, pbc.copy(), pairs.shift.astype(np.float64))
         self.n_builds += 1
         return self._reference
 
@@ -77,6 +75,4 @@ class VerletList:
             smallest_stretch = float(np.linalg.svd(deformation, compute_uv=False)[-1])
         furthest = np.sqrt(np.einsum("nc,nc->n", displacement, displacement).max())
         margin = smallest_stretch * (self.cutoff + self.skin) - 2 * furthest - self.cutoff
-        return bool(
-            margin > 1e-6
-        )  # a not-a-number is not greater: it goes to the rebuild, which names the atom
+        return bool(margin > 1e-6)  # a not-a-number is not greater: it goes to the rebuild, which names the atom

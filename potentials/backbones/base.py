@@ -46,9 +46,7 @@ class Backbone(nn.Module, ABC):
     width: int
 
     @abstractmethod
-    def forward(
-        self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None
-    ) -> Tensor:
+    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """[N] atomic numbers and [E, 3] vectors (Å, centre to neighbour) to [N, width] invariant features.
 
         `context_NF` [N, width], when given, is added to the element embedding (charge and spin of the structure).

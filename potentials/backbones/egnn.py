@@ -20,8 +20,8 @@ class EGNNConfig(BackboneConfig):
     """Settings of `EGNN`.
 
     Attributes:
-        update_positions: let every layer move its latent copy of the points (eq. 4 of the paper; off for the paper's own
-            invariant tasks). Moves stay latent: forces are derivatives with respect to the true positions.
+        update_positions: let every layer move its latent copy of the points (eq. 4 of the paper; off for the
+            paper's own invariant tasks). Moves stay latent: forces are derivatives with respect to the true positions.
     """
 
     name: Literal["egnn"] = "egnn"
@@ -32,8 +32,8 @@ class EGNN(Backbone):
     """E(n)-equivariant graph network (Satorras, Hoogeboom, Welling, ICML 2021).
 
     Repaired against the contract: messages carry a smooth envelope of the true distance (the original has no cutoff),
-    distances enter through radial functions instead of a bare square, sums replace means over neighbours, the moved points
-    live as vectors on edges, so that periodic images move rightly, and the move of a point is bounded.
+    distances enter through radial functions instead of a bare square, sums replace means over neighbours, the moved
+    points live as vectors on edges, so that periodic images move rightly, and the move of a point is bounded.
     """
 
     def __init__(self, config: EGNNConfig) -> None:
@@ -46,25 +46,18 @@ class EGNN(Backbone):
         # on edges, so each part has its own matrix
         self.from_centre = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.from_neighbour = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
-        self.from_radial = nn.ModuleList(
-            nn.Linear(config.radial_size, width, bias=False) for _ in range(depth)
-        )
+        self.from_radial = nn.ModuleList(nn.Linear(config.radial_size, width, bias=False) for _ in range(depth))
         self.messages = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.updates = nn.ModuleList(
-            nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
-            for _ in range(depth)
+            nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(depth)
         )
-        moves = (
-            depth - 1 if config.update_positions else 0
-        )  # what the last layer would move, nothing would see
+        moves = depth - 1 if config.update_positions else 0  # what the last layer would move, nothing would see
         self.movers = nn.ModuleList(
             nn.Sequential(nn.Linear(width, width, bias=False), nn.SiLU(), nn.Linear(width, 1, bias=False))
             for _ in range(moves)
         )
 
-    def forward(
-        self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None
-    ) -> Tensor:
+    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """See `Backbone.forward`."""
         distance_E = vectors_E3.norm(dim=1)
         envelope_E = polynomial_envelope(distance_E, self.cutoff)

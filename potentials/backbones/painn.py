@@ -24,8 +24,8 @@ class PaiNNConfig(BackboneConfig):
 class PaiNN(Backbone):
     """PaiNN (Schütt, Unke, Gastegger, ICML 2021).
 
-    Repaired against the contract: filters have no bias and carry a polynomial envelope, so that forces are continuous at
-    the cutoff, and the norm of a vector feature is smooth at zero, so that highly symmetric sites have derivatives.
+    Repaired against the contract: filters have no bias and carry a polynomial envelope, so that forces are continuous
+    at the cutoff, and the norm of a vector feature is smooth at zero, so that highly symmetric sites have derivatives.
     """
 
     def __init__(self, config: PaiNNConfig) -> None:
@@ -52,18 +52,14 @@ class PaiNN(Backbone):
             for layer in range(depth)
         )
 
-    def forward(
-        self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None
-    ) -> Tensor:
+    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """See `Backbone.forward`."""
         distance_E = vectors_E3.norm(dim=1)
         direction_E3 = vectors_E3 / distance_E[:, None]
         radial_EB = self.radial(distance_E, polynomial_envelope(distance_E, self.cutoff))
         scalar_NF, vector_N3F = embed(self.embedding, numbers_N, context_NF), None
         for layer in range(self.depth):
-            scalar_NF, vector_N3F = self._message(
-                layer, scalar_NF, vector_N3F, (radial_EB, direction_E3, edges)
-            )
+            scalar_NF, vector_N3F = self._message(layer, scalar_NF, vector_N3F, (radial_EB, direction_E3, edges))
             scalar_NF, vector_N3F = self._update(layer, scalar_NF, vector_N3F)
         return scalar_NF
 

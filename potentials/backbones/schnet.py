@@ -47,13 +47,10 @@ class SchNet(Backbone):
         )
         self.inputs = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
         self.outputs = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, width), ShiftedSoftplus(), nn.Linear(width, width))
-            for _ in range(depth)
+            nn.Sequential(nn.Linear(width, width), ShiftedSoftplus(), nn.Linear(width, width)) for _ in range(depth)
         )
 
-    def forward(
-        self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None
-    ) -> Tensor:
+    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """See `Backbone.forward`."""
         distance_E = vectors_E3.norm(dim=1)
         envelope_E = polynomial_envelope(distance_E, self.cutoff)

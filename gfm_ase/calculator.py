@@ -1,0 +1,153 @@
+"""`GFMCalculator`: a checkpoint as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from torch import Tensor
+
+from gfm_ase.loading import Loaded, load
+from potentials.compiled import CompiledPotential
+from potentials.graph import AtomicGraph
+from potentials.potential import Potential
+from potentials.quantities import VOIGT
+from potentials.structures import graph_from_atoms, structure_state
+from potentials.verlet import VerletList
+
+
+class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
+    """Energy, free energy, forces, stress and energies per atom from a checkpoint.
+
+    ``atoms.calc = GFMCalculator("model.safetensors")``. Any periodicity; charge and spin from ``atoms.info``. Stress is
+    there where some direction repeats and the cell has a volume. The potential has no electronic temperature: free energy
+    and energy are one number.
+
+    Args:
+        checkpoint: a file that `gfm-ase train` wrote, or what `gfm_ase.load` returned.
+        head: which branch (level of theory) answers; may be left out where there is one.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        dtype: "float32", "float64" or None, the checkpoint's own. Energies are summed in float64 in any case.
+        skin: Å; the neighbour list is built this much longer and reused while it holds. Results do not depend on it.
+        compile: compile the potential at the first call (tens of seconds; seconds once the machine has seen it).
+        neighbour_backend: see `potentials.neighbours.BACKENDS`.
+
+    Raises:
+        CheckpointError: the file is not a whole, unchanged checkpoint.
+        ValueError: unknown head, device or dtype; and at the first calculation: an element, charge or spin that the
+            potential does not know, coincident atoms, a repeating direction without a lattice vector.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+
+    def __init__(
+        self,
+        checkpoint: str | Path | Loaded,
+        *,
+        head: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
+        skin: float = 1.0,
+        compile: bool = False,
+        neighbour_backend: str = "vesin",
+    ) -> None:
+        super().__init__()
+        loaded = checkpoint if isinstance(checkpoint, Loaded) else load(checkpoint, device=device, dtype=dtype)
+        self.head = choose_head(loaded.potential, head)
+        self.manifest = loaded.manifest
+        self.compile = compile
+        self.potential = loaded.potential.only(self.head).eval().requires_grad_(requires_grad=False)
+        self.pairs = VerletList(self.potential.cutoff, skin, neighbour_backend)
+        self._evaluate = self._evaluator()
+        self._checked_numbers: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """ASE's entry: compute everything at once."""
+        super().calculate(atoms, properties, system_changes)
+        self.results = self._results(self._evaluate(self._graph(self.atoms)), self.atoms)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; also charge and spin in ``atoms.info``, which ASE leaves out."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.atoms is not None and structure_state(atoms) != structure_state(self.atoms):
+            changes.append("info")
+        return changes
+
+    def _graph(self, atoms: Atoms) -> AtomicGraph:
+        self._check_known(atoms)
+        pairs = self.pairs.update(atoms.positions, atoms.cell.array, atoms.pbc)
+        graph = graph_from_atoms(atoms, self.potential.cutoff, pairs=pairs)
+        return graph if self.potential.device.type == "cpu" else graph.to(self.potential.device)
+
+    def _check_known(self, atoms: Atoms) -> None:
+        state = structure_state(atoms)
+        if not self.potential.config.charge_and_spin and (state.charge or state.spin):
+            raise ValueError(
+                f"atoms.info asks for charge {state.charge:g} and spin {state.spin:g}, but this potential was trained"
+                " without them (charge_and_spin = false); remove them from atoms.info, or train with charge_and_spin = true"
+            )
+        if self._checked_numbers is not None and np.array_equal(atoms.numbers, self._checked_numbers):
+            return
+        known = self.potential.references.elements(self.head)
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
+        if unknown:
+            raise ValueError(
+                f"head {self.head!r} has never seen {', '.join(unknown)}; it was trained on {', '.join(known)}"
+            )
+        self._checked_numbers = atoms.numbers.astype(np.int64)
+
+    def _evaluator(self) -> Callable[[AtomicGraph], dict[str, Tensor]]:
+        return CompiledPotential(self.potential) if self.compile else self._eager
+
+    def _eager(self, graph: AtomicGraph) -> dict[str, Tensor]:
+        with torch.no_grad():
+            results: dict[str, Tensor] = self.potential(graph)
+        return results
+
+    def _results(self, computed: dict[str, Tensor], atoms: Atoms) -> dict[str, Any]:
+        energy = float(computed["energy"][0])
+        results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": computed["energies"].cpu().numpy(),
+            "forces": computed["forces"].cpu().numpy(),
+        }
+        stress = computed["stress"][0].cpu().numpy()
+        if atoms.pbc.any() and np.isfinite(stress).all():
+            results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
+        return results
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and other processes: everything but the compiled function, which each compiles for itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_evaluate"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse of `__getstate__`."""
+        self.__dict__.update(state)
+        self._evaluate = self._evaluator()
+
+
+def choose_head(potential: Potential, head: str | None) -> str:
+    """The branch meant.
+
+    Raises:
+        ValueError: unknown, or left out where there are several; the message names those there are.
+    """
+    if head is None:
+        if len(potential.heads) > 1:
+            raise ValueError(
+                f"this potential has {len(potential.heads)} heads; choose one: {', '.join(potential.heads)}"
+            )
+        return potential.heads[0]
+    potential.head_index(head)
+    return head

@@ -1,0 +1,159 @@
+"""One safe file per potential: safetensors with a JSON manifest. No pickle, no code, strict, checked at load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from potentials.manifest import DTYPES, FORMAT_VERSION, Manifest, golden_structure
+from potentials.potential import Potential
+
+KEY = "gfm_ase"
+DIGEST = "gfm_ase_sha256"
+
+GOLDEN_TOLERANCE = 1e-7
+"""eV, eV/Å, eV/Å³ per unit of the largest golden value: far above float64's rounding, far below a changed weight."""
+
+Content = tuple[dict[str, Any], dict[str, Tensor]]
+"""Manifest as JSON has it, and tensors."""
+
+UPGRADES: dict[int, Callable[[Content], Content]] = {}
+"""Version to the function that makes the next version of it. Never removed: every file ever written stays readable."""
+
+
+class CheckpointError(ValueError):
+    """A file that is not a whole, unchanged checkpoint of a version known here. The message is one sentence."""
+
+
+def save_checkpoint(path: Path | str, potential: Potential, manifest: Manifest) -> None:
+    """Write a potential; the file is complete under its name or not there at all.
+
+    Args:
+        path: usually `*.safetensors`.
+        potential: its weights and references are written in the dtype they have.
+        manifest: see `potentials.manifest.describe`.
+
+    Raises:
+        ValueError: a weight is not finite.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in potential.state_dict().items()}
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"weight {name} is not finite; a potential like this is not written")
+    text = manifest.model_dump_json()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, beside, metadata={KEY: text, DIGEST: _digest(text, tensors)})
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """The manifest alone, upgraded to today's version; errors as in `load_checkpoint`."""
+    return _parse(path, _upgrade(path, _read(path))[0])
+
+
+def load_checkpoint(path: Path | str) -> tuple[Potential, Manifest]:
+    """The potential of a file, on the CPU, in evaluation mode, after its golden structures have agreed.
+
+    Raises:
+        CheckpointError: no such file, truncated, foreign, changed since it was written, of a newer version, weights
+            that do not fit the configuration, or golden structures that come out differently here.
+    """
+    content, tensors = _upgrade(path, _read(path))
+    manifest = _parse(path, content)
+    potential = Potential(manifest.potential)
+    try:
+        potential.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: its weights do not fit its own configuration ({first})") from None
+    potential = potential.to(DTYPES[manifest.dtype]).eval().requires_grad_(requires_grad=False)
+    _check_golden(path, potential, manifest)
+    return potential, manifest
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    sha = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _read(path: Path | str) -> Content:
+    """Manifest and tensors as they were written."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+    except (SafetensorError, OSError, ValueError):
+        raise CheckpointError(
+            f"{path}: not a checkpoint, or a truncated one: it cannot be read as a safetensors file; copy it again"
+        ) from None
+    if KEY not in metadata:
+        raise CheckpointError(f"{path}: a safetensors file, but not of gfm-ase: it has no {KEY!r} manifest")
+    try:
+        content = json.loads(metadata[KEY])
+        version = content["format_version"]
+    except (ValueError, TypeError, KeyError):
+        raise CheckpointError(f"{path}: its manifest is not readable; the file is damaged, copy it again") from None
+    if not isinstance(version, int) or version < 1 or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint format {version}; this gfm-ase reads up to {FORMAT_VERSION}: pip install -U gfm-ase"
+        )
+    if metadata.get(DIGEST) != _digest(metadata[KEY], tensors):
+        raise CheckpointError(f"{path}: changed since it was written (its SHA-256 differs); get the original file")
+    return content, tensors
+
+
+def _upgrade(path: Path | str, content: Content) -> Content:
+    while (version := content[0]["format_version"]) < FORMAT_VERSION:
+        assert version in UPGRADES, f"{path}: no upgrade from format {version}"
+        content = UPGRADES[version](content)
+    return content
+
+
+def _parse(path: Path | str, content: dict[str, Any]) -> Manifest:
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: its manifest is not valid at {where}: {first['msg']}") from None
+
+
+def _check_golden(path: Path | str, potential: Potential, manifest: Manifest) -> None:
+    for index, golden in enumerate(manifest.golden):
+        again = golden_structure(potential, golden.atoms(), golden.head)
+        for name in ("energy", "forces", "stress"):
+            was, now = getattr(golden, name), getattr(again, name)
+            if was is None and now is None:
+                continue
+            expected, found = np.asarray(was, dtype=np.float64), np.asarray(now, dtype=np.float64)
+            allowed = GOLDEN_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
+            if expected.shape != found.shape or not np.allclose(found, expected, rtol=0.0, atol=allowed):
+                difference = float(np.abs(found - expected).max()) if expected.shape == found.shape else float("nan")
+                raise CheckpointError(
+                    f"{path}: golden structure {index} gives another {name} here than when it was saved (by"
+                    f" {difference:.1e}); it was made with {manifest.made_with}: use those versions or report this"
+                )

@@ -1,0 +1,150 @@
+"""Compiled functions of a potential, derivatives inside, sizes free.
+
+`torch.compile` refuses a function that calls autograd inside. So the whole function, with its first and second
+derivatives, is first traced into one graph of tensor operations in which the derivatives are ordinary operations
+(`make_fx`), and that graph is compiled. Shapes of weights are fixed, numbers of atoms, edges and structures are
+symbols: one compilation serves every batch. The compiler's cache on disk makes a second start on the same machine fast.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from potentials.derivatives import TensorInputs, prepare
+from potentials.graph import AtomicGraph
+from potentials.potential import Potential
+
+TensorFunction = Callable[[Mapping[str, Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
+"""Of weights by name and of inputs whose first dimension varies, to results."""
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise ValueError where compiled code could not be built."""
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        raise ValueError(
+            "compile=True needs a C++ compiler (g++ or clang++) on the PATH; install one, or compile=False"
+        )
+
+
+def compile_function(function: TensorFunction, state: Mapping[str, Tensor], example: Sequence[Tensor]) -> Any:
+    """A compiled `function(state, inputs)`.
+
+    Args:
+        function: may call `torch.autograd.grad`; must not branch on values.
+        state: weights and buffers; their shapes are fixed, their values are read at each call.
+        example: inputs to trace with: their first dimension is free if it is 2 or more in the example, and two first
+            dimensions are one and the same symbol if, and only if, they are equal in the example.
+
+    Returns:
+        A callable of the same arguments. Gradients do not flow out of it.
+    """
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    fake_state = {name: mode.from_tensor(value.detach(), static_shapes=True) for name, value in state.items()}
+    fake_inputs = [_with_free_rows(mode, value) for value in example]
+
+    def plain(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return function(state, inputs)  # make_fx counts the arguments of a bound method wrongly
+
+    with mode:
+        graph = make_fx(plain)(fake_state, fake_inputs)
+    compiled = torch.compile(graph, dynamic=True)
+
+    def call(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            results: tuple[Tensor, ...] = compiled(state, list(inputs))
+        return results
+
+    return call
+
+
+def _with_free_rows(mode: FakeTensorMode, value: Tensor) -> Tensor:
+    rows = [DimDynamic.DUCK] if value.shape[0] > 1 else [DimDynamic.STATIC]
+    context: Any = StatelessSymbolicContext(dynamic_sizes=rows + [DimDynamic.STATIC] * (value.dim() - 1))
+    return mode.from_tensor(value, symbolic_context=context)
+
+
+def weights_and_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Every tensor that a module computes with, by name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def example_inputs(device: torch.device) -> TensorInputs:
+    """Inputs to trace with: a ring of 7 atoms and 11 pairs in 3 graphs; no two sizes are the same."""
+    n_atoms, n_pairs, n_graphs = 7, 11, 3
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(0, n_atoms, (2, n_pairs), generator=generator)
+    pairs[1] = (pairs[0] + 1 + pairs[1] % (n_atoms - 1)) % n_atoms
+    both = torch.cat([pairs, pairs.flip(0)], dim=1)
+    order = both[1].argsort(stable=True)
+    partner = torch.cat([torch.arange(n_pairs, 2 * n_pairs), torch.arange(n_pairs)])
+    graph = AtomicGraph(
+        positions=torch.randn(n_atoms, 3, dtype=torch.float64, generator=generator),
+        numbers=torch.ones(n_atoms, dtype=torch.int64),
+        graph_index=torch.arange(n_atoms) * n_graphs // n_atoms,
+        cell=torch.eye(3, dtype=torch.float64).expand(n_graphs, 3, 3).clone(),
+        pbc=torch.zeros(n_graphs, 3, dtype=torch.bool),
+        edge_index=both[:, order],
+        edge_shift=torch.zeros(2 * n_pairs, 3, dtype=torch.float64),
+        edge_reverse=order.argsort()[partner[order]],
+        charge=torch.zeros(n_graphs, dtype=torch.float64),
+        spin=torch.zeros(n_graphs, dtype=torch.float64),
+        dataset=torch.zeros(n_graphs, dtype=torch.int64),
+    )
+    return prepare(graph.to(device))
+
+
+def pad_graphs(inputs: TensorInputs) -> TensorInputs:
+    """The inputs with one graph without atoms more: a single graph would be another program to the compiler."""
+    ghost = {name: torch.cat([value, value[:1]]) for name in PER_GRAPH for value in [getattr(inputs, name)]}
+    return inputs._replace(**ghost)
+
+
+PER_GRAPH = ("cell", "charge", "spin", "dataset")
+RESULTS = ("energy", "energies", "forces", "virial", "stress")
+
+
+class CompiledPotential:
+    """A potential whose evaluation is compiled: the same results as ``potential(graph)`` without gradients.
+
+    Compiles at the first call (tens of seconds, seconds once the machine has seen it). Graphs with fewer than two atoms
+    or edges go to the potential itself.
+
+    Args:
+        potential: stays shared: new weights are seen at the next call; a new dtype or device needs a new object.
+
+    Raises:
+        ValueError: there is no C++ compiler.
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        check_compiler(potential.device)
+        self.potential = potential
+        self._state = weights_and_buffers(potential)
+        self._compiled: Any = None
+
+    def __call__(self, graph: AtomicGraph) -> dict[str, Tensor]:
+        """Quantities of every graph, see `Potential`."""
+        if graph.n_atoms < 2 or graph.n_edges < 2:
+            with torch.no_grad():
+                eager: dict[str, Tensor] = self.potential(graph)
+            return eager
+        if self._compiled is None:
+            self._compiled = compile_function(self._evaluate, self._state, example_inputs(self.potential.device))
+        values = self._compiled(self._state, pad_graphs(prepare(graph)))
+        results = dict(zip(RESULTS, values, strict=True))
+        for name in ("energy", "virial", "stress"):
+            results[name] = results[name][: graph.n_graphs]
+        return results
+
+    def _evaluate(self, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            results = torch.func.functional_call(self.potential, dict(state), (TensorInputs(*inputs),))
+        return tuple(results[name] for name in RESULTS)

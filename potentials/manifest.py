@@ -1,0 +1,171 @@
+"""The manifest of a checkpoint: what the weights mean, in JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from pydantic import BaseModel, ConfigDict
+
+from potentials.potential import Potential, PotentialConfig
+from potentials.quantities import QUANTITIES
+from potentials.structures import graph_from_atoms
+
+FORMAT_VERSION = 1
+"""What `Manifest.format_version` must be once a file is upgraded."""
+
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GoldenStructure(_Record):
+    """A structure and what the potential said of it, in float64, when it was saved.
+
+    Attributes:
+        head: the branch that was asked.
+        numbers, positions, cell, pbc, charge, spin: the structure; Å.
+        energy: eV.
+        forces: [N, 3] eV/Å.
+        stress: [3, 3] eV/Å³, or none where the cell has no volume.
+    """
+
+    head: str
+    numbers: list[int]
+    positions: list[tuple[float, float, float]]
+    cell: list[tuple[float, float, float]]
+    pbc: tuple[bool, bool, bool]
+    charge: float = 0.0
+    spin: float = 0.0
+    energy: float
+    forces: list[tuple[float, float, float]]
+    stress: list[tuple[float, float, float]] | None
+
+    def atoms(self) -> Atoms:
+        """The structure, as ASE has it."""
+        info = {"charge": self.charge, "spin": self.spin}
+        return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc, info=info)
+
+
+class HeadRecord(_Record):
+    """What is known of one branch.
+
+    Attributes:
+        elements: symbols seen in its training split.
+        e0: eV per element.
+        scale: eV.
+        shift: eV per atom.
+        labels: quantities it was trained on.
+        fingerprints: SHA-256 of each split's content.
+        structures: number of structures of each split.
+        test_errors: errors on the test split (valid split where there is none): name to number, units in the name.
+    """
+
+    elements: tuple[str, ...]
+    e0: dict[str, float]
+    scale: float
+    shift: float
+    labels: tuple[str, ...] = ()
+    fingerprints: dict[str, str] = {}
+    structures: dict[str, int] = {}
+    test_errors: dict[str, float] = {}
+
+
+class QuantityRecord(_Record):
+    """Unit, shape and level of one quantity."""
+
+    unit: str
+    shape: tuple[int, ...]
+    level: str
+
+
+class Manifest(_Record):
+    """Everything about a checkpoint but its tensors.
+
+    Attributes:
+        format_version: of this page; older files are upgraded when they are read.
+        made_with: versions of gfm-ase and torch.
+        potential: configuration of backbone and heads.
+        dtype: of the network's weights.
+        cutoff: Å.
+        quantities: what comes out, and in which units.
+        heads: by name, in the order of their indices.
+        golden: structures that are computed again at load and must agree.
+        training: how it was trained, for people to read.
+    """
+
+    format_version: Literal[1] = 1
+    made_with: dict[str, str]
+    potential: PotentialConfig
+    dtype: Literal["float32", "float64"]
+    cutoff: float
+    quantities: dict[str, QuantityRecord]
+    heads: dict[str, HeadRecord]
+    golden: list[GoldenStructure]
+    training: dict[str, Any] = {}
+
+
+def describe(
+    potential: Potential,
+    golden: list[GoldenStructure],
+    *,
+    made_with: dict[str, str],
+    heads: dict[str, HeadRecord] | None = None,
+    training: dict[str, Any] | None = None,
+) -> Manifest:
+    """The manifest of a potential; `heads` adds what training knows of each branch."""
+    rows = {}
+    for row, head in enumerate(potential.heads):
+        known = (heads or {}).get(head)
+        references = potential.references
+        state = {
+            "elements": references.elements(head),
+            "e0": references.e0(head),
+            "scale": float(references.scale_D[row]),
+            "shift": float(references.shift_D[row]),
+        }
+        rows[head] = HeadRecord(**{**(known.model_dump() if known else {}), **state})
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    return Manifest(
+        made_with=made_with,
+        potential=potential.config,
+        dtype=names[potential.dtype],
+        cutoff=potential.cutoff,
+        quantities={
+            name: QuantityRecord(unit=row.unit, shape=row.shape, level=row.level) for name, row in QUANTITIES.items()
+        },
+        heads=rows,
+        golden=golden,
+        training=training or {},
+    )
+
+
+def golden_structure(potential: Potential, atoms: Atoms, head: str) -> GoldenStructure:
+    """What a float64 copy of the potential says of a structure."""
+    graph = graph_from_atoms(atoms, potential.cutoff, dataset=potential.head_index(head))
+    with torch.no_grad():
+        results = in_float64(potential)(graph)
+    stress = results["stress"][0].tolist()
+    return GoldenStructure(
+        head=head,
+        numbers=atoms.numbers.tolist(),
+        positions=atoms.positions.tolist(),
+        cell=atoms.cell.array.tolist(),
+        pbc=tuple(bool(periodic) for periodic in atoms.pbc),
+        charge=float(graph.charge[0]),
+        spin=float(graph.spin[0]),
+        energy=float(results["energy"][0]),
+        forces=results["forces"].tolist(),
+        stress=stress if np.isfinite(stress).all() else None,
+    )
+
+
+def in_float64(potential: Potential) -> Potential:
+    """A copy with the network in float64, on the CPU: what golden structures are computed with."""
+    copy = Potential(potential.config)
+    copy.load_state_dict({name: value.cpu() for name, value in potential.state_dict().items()}, strict=True)
+    return copy.double()
