@@ -59,11 +59,11 @@ class ASEEngine:
         for index, atoms in enumerate(structures):
             start = time.perf_counter()
             result, error = None, ""
+            forget(self._calculator)  # so that no result depends on which structures came before, or failed
             try:
                 result = relax(atoms, settings, calculator=self._calculator)
             except Exception as failure:
                 error = one_line(failure)
-                forget(self._calculator)  # whatever it held belongs to a calculation that failed
             yield Outcome(index, result, error, time.perf_counter() - start)
 
 

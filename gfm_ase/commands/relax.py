@@ -1,13 +1,14 @@
 """`gfm-ase relax`: relaxation of one structure."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 import md_workflows
 from gfm_ase.commands import calculator
+from gfm_ase.commands.announce import announce
 from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
 from gfm_ase.commands.relaxing import (
     CELL,
@@ -56,23 +57,21 @@ def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     settings = relax_settings(optimizer, fmax, max_steps, cell, values)
     atoms = md_workflows.read_structure(structure, index)
     md_workflows.check_writable(output)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype)
     console = Console()
-    with md_workflows.progress_bar("relaxation", "steps", console) as progress:
-        result = md_workflows.relax(
-            atoms,
-            settings,
-            calculator=calculator.build_calculator(checkpoint, head, device, dtype),
-            trajectory=trajectory,
-            progress=progress,
-        )
+    with md_workflows.progress_bar("relaxation", "steps", console) as bar:
+        result = md_workflows.relax(atoms, settings, calculator=driver, trajectory=trajectory, progress=bar)
     md_workflows.write_structure(output, result.atoms)
-    verdict = "Converged" if result.converged else f"NOT converged ({result.reason})"
-    told = [
-        f"{verdict} after {result.steps} steps: largest force {result.fmax:.4g} eV/Å, energy {result.energy:.6f} eV.",
-        f"Structure: {output}",
-        *([f"Trajectory: {trajectory}"] if trajectory is not None else []),
-    ]
-    for line in told:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    announce(console, *_report(result), f"Structure: {output}")
+    if trajectory is not None:
+        announce(console, f"Trajectory: {trajectory}")
     if not result.converged:
         raise typer.Exit(1)
+
+
+def _report(result: Any) -> list[str]:
+    verdict = "Converged" if result.converged else f"NOT converged ({result.reason})"
+    return [
+        f"{verdict} after {result.steps} steps.",
+        f"At the end: largest force {result.fmax:.4g} eV/Å, energy {result.energy:.6f} eV.",
+    ]

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import md_workflows
 from gfm_ase.commands import calculator
+from gfm_ase.commands.announce import announce
 from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, STRUCTURES
 from gfm_ase.commands.relaxing import (
     CELL,
@@ -66,14 +67,13 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     with md_workflows.progress_bar("screening", "structures", console) as progress:
         result = md_workflows.screen(items, output, settings, engine=engine, resume=not fresh, progress=progress)
     counts = ", ".join(f"{result.count(status)} {status}" for status in md_workflows.Status)
-    told = [
+    announce(
+        console,
         f"{len(result.rows)} structures: {counts} ({result.resumed} known from the journal).",
         f"Table: {result.files.table}",
         f"Structures: {result.files.structures}",
         f"Journal: {result.files.journal}",
-    ]
-    for line in told:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    )
 
 
 def _digest(checkpoint: Path) -> str:

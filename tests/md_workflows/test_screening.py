@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from ase.io import read, write
+from ase.io import read
 
 from md_workflows import (
     ASEEngine,
@@ -21,11 +21,8 @@ from md_workflows import (
     RelaxSettings,
     Status,
     Unreadable,
-    read_structure,
-    read_structures,
     relax,
     screen,
-    structure_hash,
 )
 
 SETTINGS = RelaxSettings(optimizer="lbfgs", max_steps=40)
@@ -195,6 +192,22 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     assert (tmp_path / "s.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
 
 
+def test_order_leaves_no_trace(tmp_path: Path) -> None:
+    """Structures of the same elements, where EMT would go on with the neighbour list of the one before."""
+    alike = [(str(seed), metal("Cu")) for seed in range(4)]
+    for seed, (_, atoms) in enumerate(alike):
+        atoms.rattle(0.05, seed=seed + 7)
+    screen(alike, tmp_path / "whole.csv", SETTINGS, engine=engine())
+    with pytest.raises(Killed):
+        screen(alike, tmp_path / "s.csv", SETTINGS, engine=engine(), progress=stop_after(2))
+    screen(alike, tmp_path / "s.csv", SETTINGS, engine=engine())
+    screen(alike[::-1], tmp_path / "back.csv", SETTINGS, engine=engine())
+    assert (tmp_path / "s.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
+    energies = [row["energy_eV"] for row in csv.DictReader((tmp_path / "back.csv").read_text().splitlines())]
+    whole = [row["energy_eV"] for row in csv.DictReader((tmp_path / "whole.csv").read_text().splitlines())]
+    assert energies == whole[::-1]
+
+
 def test_killed_in_the_middle_of_a_line(tmp_path: Path) -> None:
     """Cut at every byte of the last line: it is computed again, the others stay, and no byte is left over."""
     journal = tmp_path / "s.journal.jsonl"
@@ -279,61 +292,3 @@ def test_an_engine_that_loses_a_structure_is_caught(tmp_path: Path) -> None:
 def test_identity_follows_the_parameters() -> None:
     assert ASEEngine(EMT()).identity == ASEEngine(EMT()).identity
     assert ASEEngine(EMT()).identity != ASEEngine(EMT(asap_cutoff=True)).identity
-
-
-def test_structure_hash_sees_what_matters() -> None:
-    hashes = set()
-    for change in ("none", "positions", "cell", "pbc", "numbers", "charge", "constraint"):
-        atoms = metal("Cu")
-        if change == "positions":
-            atoms.positions[0, 0] = np.nextafter(atoms.positions[0, 0], 9)
-        if change == "cell":
-            atoms.cell[0, 0] += 1e-12
-        if change == "pbc":
-            atoms.pbc[2] = False
-        if change == "numbers":
-            atoms.numbers[3] = 28
-        if change == "charge":
-            atoms.info["charge"] = 1
-        if change == "constraint":
-            atoms.set_constraint(FixAtoms([1]))
-        hashes.add(structure_hash(atoms))
-    assert len(hashes) == 7
-    assert structure_hash(metal("Cu")) == structure_hash(metal("Cu").copy())
-
-
-def test_reading_many_files(tmp_path: Path) -> None:
-    many, one, broken = tmp_path / "many.extxyz", tmp_path / "one.cif", tmp_path / "broken.extxyz"
-    write(many, [metal("Cu"), metal("Ag"), metal("Au")])
-    write(one, metal("Ni"))
-    write(broken, [metal("Cu"), metal("Ag")])
-    broken.write_text("\n".join(broken.read_text().splitlines()[:-2]))
-    found = list(read_structures([many, broken, one]))
-    assert [name for name, _ in found][:3] == [f"{many}:{i}" for i in range(3)]
-    assert [name for name, _ in found][-2:] == [f"{broken}:unreadable", f"{one}:0"]
-    assert [item for _, item in found if isinstance(item, Unreadable)] == [found[-2][1]]
-    formulas = {index: [a.get_chemical_formula() for _, a in read_structures([many], index)] for index in ("-1", "1:")}
-    assert formulas == {"-1": ["Au4"], "1:": ["Ag4", "Au4"]}
-    assert [name for name, _ in read_structures([many], "-2:")] == [f"{many}:1", f"{many}:2"]
-    assert [name for name, _ in read_structures([many], "::2")] == [f"{many}:0", f"{many}:2"]
-    assert read_structure(many).get_chemical_formula() == "Au4"
-
-
-def test_reading_refuses(tmp_path: Path) -> None:
-    path = tmp_path / "one.extxyz"
-    write(path, metal("Cu"))
-    strange = tmp_path / "strange.blob"
-    strange.write_text("nothing")
-    empty = tmp_path / "empty.cif"
-    empty.write_text("data_x\n")
-    for call, told in [
-        (lambda: read_structures([]), "no structure file is given"),
-        (lambda: read_structures([path, tmp_path / "no.cif"]), "no.cif: no such file"),
-        (lambda: read_structures([path, path]), "is given more than once"),
-        (lambda: read_structures([path], "first"), "index 'first' is not one"),
-        (lambda: read_structure(path, 3), "has no frame 3"),
-        (lambda: read_structure(strange), "of no format that ASE knows"),
-        (lambda: read_structure(empty), "empty.cif"),
-    ]:
-        with pytest.raises(ValueError, match=told):
-            call()

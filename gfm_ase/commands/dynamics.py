@@ -1,0 +1,51 @@
+"""The options of `gfm-ase md`, named as the settings they become."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+ENSEMBLE: TypeAlias = Annotated[
+    str, typer.Option("--ensemble", help="One of nve, langevin, nose_hoover_chain, npt_isotropic, npt.")
+]
+STEPS: TypeAlias = Annotated[int, typer.Option("--steps", help="Steps in all, also over restarts.")]
+TIMESTEP: TypeAlias = Annotated[float, typer.Option("--timestep-fs", help="Time step in fs; 0.5 with hydrogen.")]
+TEMPERATURE: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--temperature-K", help="Temperature in K; all but nve need it.", show_default=False),
+]
+PRESSURE: TypeAlias = Annotated[
+    float | None, typer.Option("--pressure-GPa", help="Pressure in GPa, for npt and npt_isotropic [0].")
+]
+FRICTION: TypeAlias = Annotated[
+    float | None, typer.Option("--friction-per-fs", help="Friction in 1/fs, for langevin [0.01].")
+]
+TDAMP: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--tdamp-fs", help="Thermostat's time in fs, for nose_hoover_chain, npt and npt_isotropic [100]."),
+]
+PDAMP: TypeAlias = Annotated[
+    float | None, typer.Option("--pdamp-fs", help="Barostat's time in fs, for npt and npt_isotropic [1000].")
+]
+INITIAL_TEMPERATURE: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--initial-temperature-K",
+        help="Draw new velocities at this temperature in K. By default those of the file are kept; where it has "
+        "none they are drawn at --temperature-K (nve: at rest).",
+    ),
+]
+SEED: TypeAlias = Annotated[int, typer.Option("--seed", help="Of the velocities and of langevin's noise.")]
+OUTPUT: TypeAlias = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Trajectory (.traj or .extxyz); log .csv and state .state.npz beside it."),
+]
+FRAME_INTERVAL: TypeAlias = Annotated[int, typer.Option("--trajectory-interval", help="Steps from frame to frame.")]
+LOG_INTERVAL: TypeAlias = Annotated[int, typer.Option("--log-interval", help="Steps from row to row of the log.")]
+STATE_INTERVAL: TypeAlias = Annotated[
+    int, typer.Option("--state-interval", help="Steps from state to state that a restart can begin at.")
+]
+RESTART: TypeAlias = Annotated[
+    bool, typer.Option("--restart", help="Continue exactly where the output stopped; begin if there is none.")
+]
+OVERWRITE: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
