@@ -99,11 +99,13 @@ def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor, vecto
     virial_G33 = virial_N33.new_zeros((n_graphs + 1, 3, 3)).index_add(0, inputs.graph_index, virial_N33)[:n_graphs]
     virial_G33 = (virial_G33 + virial_G33.transpose(1, 2)) / 2
     volume_G = torch.linalg.vecdot(torch.linalg.cross(inputs.cell[:, 0], inputs.cell[:, 1]), inputs.cell[:, 2]).abs()
-    volume_G = torch.where(volume_G > 0, volume_G, torch.full_like(volume_G, torch.nan))
+    # not virial / NaN: its gradient would be NaN even where a loss leaves these stresses out
+    has_volume_G11 = (volume_G > 0)[:, None, None]
+    stress_G33 = virial_G33 / torch.where(volume_G > 0, volume_G, torch.ones_like(volume_G))[:, None, None]
     return {
         "energy": energy_G,
         "energies": energies_N,
         "forces": forces_N3,
         "virial": virial_G33,
-        "stress": virial_G33 / volume_G[:, None, None],
+        "stress": torch.where(has_volume_G11, stress_G33, torch.full_like(stress_G33, torch.nan)),
     }

@@ -92,7 +92,7 @@ def neighbour_list(
     surroundings = Surroundings(positions, full_cell, pbc, cutoff * (1 + 1e-9) + 1e-9)
     centre, neighbour, shift = BACKENDS[backend](surroundings)
     squared = squared_distances(positions, full_cell, centre, neighbour, shift)
-    _check_coincident(squared, centre, neighbour)
+    check_coincident(squared, centre, neighbour)
     near = squared < cutoff**2
     return _canonical(centre[near], neighbour[near], shift[near])
 
@@ -130,7 +130,8 @@ def complete_cell(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutof
     return full
 
 
-def _check_coincident(squared: Floats, centre: Ints, neighbour: Ints) -> None:
+def check_coincident(squared: Floats, centre: Ints, neighbour: Ints) -> None:
+    """Raise ValueError where two atoms of pairs with these squared distances [E] (Å²) are in one place."""
     if len(squared) and squared.min() < COINCIDENT_ANGSTROM**2:
         pair = int(squared.argmin())
         raise ValueError(

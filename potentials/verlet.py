@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from potentials.neighbours import Floats, NeighbourList, complete_cell, neighbour_list
+from potentials.neighbours import Floats, NeighbourList, check_coincident, complete_cell, neighbour_list
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class VerletList:
             reference = self._rebuild(positions, cell, pbc)
         pairs = reference.pairs
         vectors = (positions[pairs.neighbour] - positions[pairs.centre]) + reference.shift @ cell
-        near = np.einsum("ec,ec->e", vectors, vectors) < self.cutoff**2
-        return pairs.keep(near)
+        squared = np.einsum("ec,ec->e", vectors, vectors)
+        check_coincident(squared, pairs.centre, pairs.neighbour)
+        return pairs.keep(squared < self.cutoff**2)
 
     def _rebuild(self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> _Reference:
         pairs = neighbour_list(positions, cell, pbc, self.cutoff + self.skin, self.backend)
@@ -67,6 +68,8 @@ class VerletList:
     def _covers(self, reference: _Reference, positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> bool:
         if positions.shape != reference.positions.shape or not np.array_equal(pbc, reference.pbc):
             return False
+        if not np.isfinite(cell).all():
+            return False  # the rebuild says what is wrong
         displacement, smallest_stretch = positions - reference.positions, 1.0
         full = np.where(pbc[:, None], cell, reference.cell)
         if not np.array_equal(full, reference.cell):

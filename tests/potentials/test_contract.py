@@ -1,0 +1,37 @@
+"""Every backbone holds the contract, in both dtypes."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from potentials.backbones import BACKBONES
+from potentials.potential import Potential, PotentialConfig
+from potentials.testing import CONTRACT, PotentialUnderTest
+
+VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    **{name: (name, {}, {}) for name in BACKBONES},
+    "egnn-moving": ("egnn", {"update_positions": True}, {}),
+    "egnn-moving-charged": ("egnn", {"update_positions": True}, {"charge_and_spin": True}),
+    "schnet-charged": ("schnet", {}, {"charge_and_spin": True}),
+    "painn-charged": ("painn", {"depth": 3}, {"charge_and_spin": True}),
+}
+
+
+def build(variant: str) -> Potential:
+    name, settings, whole = VARIANTS[variant]
+    backbone = BACKBONES[name][0](**{"cutoff": 4.0, "width": 8, "depth": 2, "radial_size": 6} | settings)
+    return Potential(PotentialConfig(backbone=backbone, heads=("gfn2", "emt"), head_width=8, **whole), seed=1)
+
+
+@cache
+def subject(variant: str, dtype: torch.dtype) -> PotentialUnderTest:
+    return PotentialUnderTest.of(build(variant).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", CONTRACT)
+def test_contract(name: str, variant: str, dtype: torch.dtype) -> None:
+    CONTRACT[name](subject(variant, dtype))
