@@ -43,9 +43,7 @@ def main() -> None:
     tree, wheel = modules_of_tree(), modules_of_wheel()
     if tree != wheel:
         missing, foreign = sorted(tree - wheel), sorted(wheel - tree)
-        sys.exit(
-            f"The wheel lacks {missing} of the tree (is an __init__.py missing?) and holds {foreign} besides."
-        )
+        sys.exit(f"The wheel lacks {missing} of the tree (is an __init__.py missing?) and holds {foreign} besides.")
     print(f"{len(wheel)} modules in both.")
 
 

@@ -58,6 +58,4 @@ def _is_shared(room: str, found: Path) -> bool:
         other = metadata.distribution(room)
     except metadata.PackageNotFoundError:
         return False
-    return any(
-        Path(str(other.locate_file(file))).resolve().is_relative_to(found) for file in other.files or ()
-    )
+    return any(Path(str(other.locate_file(file))).resolve().is_relative_to(found) for file in other.files or ())

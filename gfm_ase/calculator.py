@@ -17,6 +17,7 @@ from potentials.compiled import CompiledPotential
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
 from potentials.quantities import VOIGT
+from potentials.references import References
 from potentials.structures import graph_from_atoms, structure_state
 from potentials.verlet import VerletList
 
@@ -25,8 +26,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     """Energy, free energy, forces, stress and energies per atom from a checkpoint.
 
     ``atoms.calc = GFMCalculator("model.safetensors")``. Any periodicity; charge and spin from ``atoms.info``. Stress is
-    there where some direction repeats and the cell has a volume. The potential has no electronic temperature: free energy
-    and energy are one number.
+    there where some direction repeats and the cell has a volume. The potential has no electronic temperature: free
+    energy and energy are one number.
 
     Args:
         checkpoint: a file that `gfm-ase train` wrote, or what `gfm_ase.load` returned.
@@ -94,16 +95,11 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         if not self.potential.config.charge_and_spin and (state.charge or state.spin):
             raise ValueError(
                 f"atoms.info asks for charge {state.charge:g} and spin {state.spin:g}, but this potential was trained"
-                " without them (charge_and_spin = false); remove them from atoms.info, or train with charge_and_spin = true"
+                " without them; remove them from atoms.info, or train with charge_and_spin = true"
             )
         if self._checked_numbers is not None and np.array_equal(atoms.numbers, self._checked_numbers):
             return
-        known = self.potential.references.elements(self.head)
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
-        if unknown:
-            raise ValueError(
-                f"head {self.head!r} has never seen {', '.join(unknown)}; it was trained on {', '.join(known)}"
-            )
+        check_elements_known(atoms, self.potential.references, self.head)
         self._checked_numbers = atoms.numbers.astype(np.int64)
 
     def _evaluator(self) -> Callable[[AtomicGraph], dict[str, Tensor]]:
@@ -135,6 +131,16 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         """The inverse of `__getstate__`."""
         self.__dict__.update(state)
         self._evaluate = self._evaluator()
+
+
+def check_elements_known(atoms: Atoms, references: References, head: str, source: str = "the structure") -> None:
+    """Raise ValueError where a head has never seen an element; the message names it and those it knows."""
+    known = references.elements(head)
+    unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{source}: head {head!r} has never seen {', '.join(unknown)}; it was trained on {', '.join(known)}"
+        )
 
 
 def choose_head(potential: Potential, head: str | None) -> str:

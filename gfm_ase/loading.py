@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from potentials.checkpoint import load_checkpoint
+from potentials.devices import choose_device
 from potentials.manifest import DTYPES, Manifest
 from potentials.potential import Potential
 
@@ -18,24 +19,6 @@ class Loaded:
 
     potential: Potential
     manifest: Manifest
-
-
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """The device meant: ``"auto"`` is a GPU where there is one.
-
-    Raises:
-        ValueError: no such device here; the message names what there is.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device {device!r} is not a device name; use 'auto', 'cpu' or 'cuda'") from None
-    count = torch.cuda.device_count() if chosen.type == "cuda" else 0
-    if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= count):
-        raise ValueError(f"device {str(device)!r} was asked for, but torch sees {count} GPUs; use 'cpu' or 'auto'")
-    return chosen
 
 
 def choose_dtype(dtype: str | torch.dtype | None, stored: str) -> torch.dtype:

@@ -66,8 +66,9 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
 
 
 def _with_free_rows(mode: FakeTensorMode, value: Tensor) -> Tensor:
-    rows = [DimDynamic.DUCK] if value.shape[0] > 1 else [DimDynamic.STATIC]
-    context: Any = StatelessSymbolicContext(dynamic_sizes=rows + [DimDynamic.STATIC] * (value.dim() - 1))
+    sizes = [DimDynamic.STATIC] * value.dim()
+    sizes[:1] = [DimDynamic.DUCK] if sizes and value.shape[0] > 1 else sizes[:1]
+    context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
     return mode.from_tensor(value, symbolic_context=context)
 
 

@@ -92,3 +92,16 @@ def graph_from_atoms(
         spin=torch.tensor([state.spin], dtype=torch.float64),
         dataset=torch.tensor([dataset], dtype=torch.int64),
     )
+
+
+def atoms_from_graph(graph: AtomicGraph) -> Atoms:
+    """The structure of a graph that holds one; charge and spin in ``info`` where they are not zero."""
+    assert graph.n_graphs == 1, "a batch: split() it first"
+    state = {"charge": float(graph.charge[0]), "spin": float(graph.spin[0])}
+    return Atoms(
+        numbers=graph.numbers.cpu().numpy(),
+        positions=graph.positions.cpu().numpy(),
+        cell=graph.cell[0].cpu().numpy(),
+        pbc=graph.pbc[0].cpu().numpy(),
+        info={name: value for name, value in state.items() if value},
+    )

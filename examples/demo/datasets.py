@@ -40,9 +40,7 @@ class Sizes:
     def __post_init__(self) -> None:
         for split in SPLITS:
             if getattr(self, split) < 1:
-                raise ValueError(
-                    f"The split {split!r} is given {getattr(self, split)} frames; give it 1 or more."
-                )
+                raise ValueError(f"The split {split!r} is given {getattr(self, split)} frames; give it 1 or more.")
 
 
 DEFAULT_SIZES = Sizes()
@@ -121,9 +119,7 @@ def save(out: Path, name: str, frames: dict[str, list[Atoms]], *, planned: int) 
     """Write one extxyz file a split, each beside its final name first: no file is ever there by half."""
     for split in SPLITS:
         if not frames[split]:
-            raise ValueError(
-                f"No calculation of {name}'s split {split!r} converged; take another seed or more frames."
-            )
+            raise ValueError(f"No calculation of {name}'s split {split!r} converged; take another seed or more frames.")
     paths = {split: out / f"{name}_{split}.extxyz" for split in SPLITS}
     for split, path in paths.items():
         beside = path.with_name(f".{path.name}.part")

@@ -122,9 +122,7 @@ def run_walk(walk: Walk) -> list[Atoms]:
     """
     rng = np.random.default_rng(walk.seed)
     level = LEVELS[walk.level]
-    atoms = (
-        molecule(walk.parent) if level is MOLECULES_GFN2 else strained(alloy(walk.parent, rng), level, rng)
-    )
+    atoms = molecule(walk.parent) if level is MOLECULES_GFN2 else strained(alloy(walk.parent, rng), level, rng)
     atoms.calc = calculator(walk.level)
     moved = displaced(atoms, walk, rng) if walk.motion.rattle_A else trajectory(atoms, walk, rng)
     frames: list[Atoms] = []

@@ -97,9 +97,7 @@ def test_a_package_of_the_same_name_in_front_is_refused(room: str, tmp_path: Pat
     done = python(IMPORT, other, ROOT)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(
-        f"ImportError: gfm_ase needs its own package '{room}' from {ROOT}, but Python finds"
-    )
+    assert last.startswith(f"ImportError: gfm_ase needs its own package '{room}' from {ROOT}, but Python finds")
     assert str(other / room) in last
     assert "belongs to no installed distribution: uninstall or rename it" in last
 
@@ -139,7 +137,4 @@ def test_a_missing_room_is_named(tmp_path: Path) -> None:
     site = installed(tmp_path / "site", "potentials", "md_workflows")
     done = python(IMPORT, site, alone=True)
     assert done.returncode != 0
-    assert (
-        "needs its own package 'train' and Python finds none: run `pip install --force-reinstall"
-        in done.stderr
-    )
+    assert "needs its own package 'train' and Python finds none: run `pip install --force-reinstall" in done.stderr

@@ -63,9 +63,7 @@ def dotted(node: ast.AST) -> str:
 def forbidden_imports(room: str, tree: ast.AST) -> list[tuple[int, str]]:
     allowed = MAY_IMPORT[room] | {room}
     closed = (set(ROOMS) - allowed) | set(OUTSIDE)
-    return [
-        (line, name) for line, name in imports(tree) if name.startswith(".") or name.split(".")[0] in closed
-    ]
+    return [(line, name) for line, name in imports(tree) if name.startswith(".") or name.split(".")[0] in closed]
 
 
 def unsafe_uses(tree: ast.AST) -> list[tuple[int, str]]:
@@ -91,9 +89,7 @@ def long_functions(tree: ast.AST) -> list[tuple[int, str, int]]:
 
 def shapeless(path: Path) -> bool:
     """Whether a file or a folder is called after no content: `utils.py`, `io_helpers.py`, `common/`."""
-    return any(
-        word in NO_ROOM_NAMES for part in path.with_suffix("").parts for word in part.lower().split("_")
-    )
+    return any(word in NO_ROOM_NAMES for part in path.with_suffix("").parts for word in part.lower().split("_"))
 
 
 def here(file: Path, line: int) -> str:
@@ -103,9 +99,7 @@ def here(file: Path, line: int) -> str:
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_one_way_and_are_absolute(room: str) -> None:
     found = [
-        f"{here(f, line)} imports {name}"
-        for f in files(room)
-        for line, name in forbidden_imports(room, tree_of(f))
+        f"{here(f, line)} imports {name}" for f in files(room) for line, name in forbidden_imports(room, tree_of(f))
     ]
     assert not found
 
@@ -153,17 +147,12 @@ def test_an_unsafe_use_is_seen(code: str) -> None:
 
 def test_what_only_sounds_unsafe_is_allowed() -> None:
     assert (
-        unsafe_uses(
-            ast.parse("model.eval()\ntorch.compile(f)\nre.compile('a')\nnp.load(p, allow_pickle=False)")
-        )
-        == []
+        unsafe_uses(ast.parse("model.eval()\ntorch.compile(f)\nre.compile('a')\nnp.load(p, allow_pickle=False)")) == []
     )
 
 
 def test_no_file_is_longer_than_it_can_be_read_at_once() -> None:
-    lengths = {
-        file: len(file.read_text(encoding="utf-8").splitlines()) for file in files(*ROOMS, *OUTSIDE[:3])
-    }
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in files(*ROOMS, *OUTSIDE[:3])}
     assert not {here(file, n): n for file, n in lengths.items() if n > MAX_FILE_LINES}
 
 
@@ -178,9 +167,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 def test_a_long_function_is_seen_in_a_class_too() -> None:
     body = "        pass\n" * MAX_FUNCTION_LINES
-    assert long_functions(ast.parse(f"class A:\n    def f(self):\n{body}")) == [
-        (2, "f", MAX_FUNCTION_LINES + 1)
-    ]
+    assert long_functions(ast.parse(f"class A:\n    def f(self):\n{body}")) == [(2, "f", MAX_FUNCTION_LINES + 1)]
 
 
 def test_nothing_is_called_after_no_content() -> None:

@@ -46,9 +46,7 @@ def test_the_installed_distribution_has_it() -> None:
 
 def test_the_changelog_has_an_entry_for_it() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    newest = re.search(
-        r"^## \[(?P<version>[^]]+)\] - (unreleased|\d{4}-\d{2}-\d{2})$", changelog, re.MULTILINE
-    )
+    newest = re.search(r"^## \[(?P<version>[^]]+)\] - (unreleased|\d{4}-\d{2}-\d{2})$", changelog, re.MULTILINE)
     assert newest is not None
     assert newest["version"] == gfm_ase.__version__
 

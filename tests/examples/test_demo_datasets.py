@@ -105,12 +105,7 @@ def test_the_full_plan_covers_all_parents_and_motions_with_a_seed_for_each_walk(
         here = [walk for walk in walks if walk.split == split]
         assert {walk.parent for walk in here} == set(level.parents)
         assert {walk.motion for walk in here} == set(level.motions)
-    other = {
-        walk.seed
-        for a_level in LEVELS.values()
-        if a_level is not level
-        for walk in plan(a_level, TINY, seed=0)
-    }
+    other = {walk.seed for a_level in LEVELS.values() if a_level is not level for walk in plan(a_level, TINY, seed=0)}
     assert not other & {walk.seed for walk in walks}
 
 
@@ -182,9 +177,7 @@ def test_a_split_without_a_single_converged_frame_is_refused(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_built_is_refused_in_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_built_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'valid' is given 0 frames; give it 1 or more"):
         Sizes(valid=0)
     with pytest.raises(ValueError, match="by 0 processes; give 1 or more"):

@@ -1,0 +1,72 @@
+"""The command line `gfm-ase`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gfm_ase._version import __version__
+from gfm_ase.commands.evaluation import evaluate
+from gfm_ase.commands.inspection import inspect
+from gfm_ase.commands.md import md
+from gfm_ase.commands.relax import relax
+from gfm_ase.commands.screen import screen
+from gfm_ase.commands.training import train
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "md": md,
+    "relax": relax,
+    "screen": screen,
+    "inspect": inspect,
+}
+
+app = typer.Typer(
+    name="gfm-ase",
+    help="Graph foundation models for atomistic simulation: train on many data sets at once, run in ASE.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name, no_args_is_help=True)(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gfm-ase {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of all commands."""
+    del version  # its callback has answered
+
+
+def main() -> None:
+    """Run a command; what a user got wrong is one red sentence and exit code 2."""
+    try:
+        app()
+    except ValueError as error:
+        if os.environ.get("GFM_ASE_TRACEBACK"):
+            raise
+        Console(stderr=True).print(
+            f"[bold red]error:[/bold red] {_escape(str(error))}", soft_wrap=True, highlight=False
+        )
+        sys.exit(2)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

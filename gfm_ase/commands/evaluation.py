@@ -1,0 +1,76 @@
+"""`gfm-ase evaluate`: errors of a checkpoint on labelled structures."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gfm_ase.commands.announce import announce
+from gfm_ase.commands.errors_table import errors_table
+from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, STRUCTURES
+
+
+def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
+    checkpoint: CHECKPOINT,
+    structures: STRUCTURES,
+    head: HEAD = None,
+    energy_key: Annotated[
+        str | None,
+        typer.Option("--energy-key", help="Key of the energy in info; by default what ASE reads as energy."),
+    ] = None,
+    forces_key: Annotated[
+        str | None,
+        typer.Option("--forces-key", help="Key of the forces in arrays; by default what ASE reads as forces."),
+    ] = None,
+    stress_key: Annotated[
+        str | None, typer.Option("--stress-key", help="Key of the stress in info; by default what ASE reads as stress.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the errors to this JSON file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw predictions against references (.png, .svg or .pdf).")
+    ] = None,
+    device: DEVICE = "auto",
+    dtype: DTYPE = None,
+) -> None:
+    """Compare a checkpoint with labelled structures: energies, forces and stress, beside trivial predictors.
+
+    Labels are in eV and Å with ASE's stress sign; structures lacking a label count for the others.
+
+    Example: gfm-ase evaluate model.safetensors test.extxyz --head acac --plot parity.png
+    """
+    from gfm_ase.calculator import check_elements_known, choose_head
+    from gfm_ase.loading import load
+    from train.config import DatasetConfig
+    from train.data import label
+    from train.evaluation import predict
+    from train.journal import write_json
+    from train.progress import Reporter
+    from train.reading import read_frames
+
+    loaded = load(checkpoint, device=device, dtype=dtype)
+    name = choose_head(loaded.potential, head)
+    potential = loaded.potential.only(name)
+    keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
+    files = DatasetConfig(name=name, train=tuple(str(path) for path in structures), **keys)
+    console = Console()
+    with Reporter(console).reading() as progress:
+        frames = read_frames(files, "train", progress=progress)
+        for frame in frames:
+            check_elements_known(frame.atoms, potential.references, name, frame.source)
+        labelled = [label(frame, potential.cutoff) for frame in frames]
+        predictions = predict(potential, potential.references, labelled, progress=progress)
+    errors = {name: predictions.errors()}
+    console.print(errors_table(errors, f"{len(labelled)} structures"))
+    if json_file is not None:
+        write_json(json_file, errors)
+        announce(console, f"Errors: {json_file}")
+    if plot is not None:
+        _draw(plot, predictions.pairs(), name)
+        announce(console, f"Plot: {plot}")
+
+
+def _draw(path: Path, pairs: Any, title: str) -> None:
+    from gfm_ase.plots import parity_figure, save_figure
+
+    save_figure(parity_figure(pairs, title), path)

@@ -1,0 +1,59 @@
+"""`gfm-ase train`: from data to a checkpoint."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gfm_ase.commands.announce import announce
+from gfm_ase.commands.errors_table import errors_table
+
+
+def train(
+    run_file: Annotated[
+        Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, loss, schedule.", show_default=False)
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=C",
+            help="Change one setting of the run file; may be given several times. "
+            "Data sets go by name or number: dataset.acac.weight=2.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last saved state, to the same numbers as without a stop.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
+    ] = False,
+) -> None:
+    """Train one potential on one or several data sets, each with its own head.
+
+    Leaves in the folder `output` of the run file: model.safetensors (the checkpoint), errors.json (on the test splits),
+    journal.csv and journal.jsonl (how it went), config.json and environment.json (what made it), and state.safetensors
+    (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once.
+
+    Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200
+    """
+    from train.config import load_config
+    from train.loop import train as run_training
+
+    if resume and overwrite:
+        raise ValueError("--resume goes on with the run and --overwrite removes it; give one of them")
+    console = Console()
+    config = load_config(run_file, overrides or [])
+    result = run_training(config, resume=resume, overwrite=overwrite, console=console)
+    if result.checkpoint is None:
+        announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
+        raise typer.Exit(130)
+    console.print(errors_table(result.errors, "Errors on structures held back from training"))
+    announce(
+        console,
+        f"Ended by {result.reason} after {result.position.steps} steps, {result.position.seconds:.0f} s;"
+        f" best epoch {result.position.best_epoch}.",
+        f"Checkpoint: {result.checkpoint}",
+    )

@@ -1,0 +1,190 @@
+"""`RunConfig`: all that a run is made from, read from one TOML file.
+
+    config = load_config(Path("run.toml"), ["optimizer.learning_rate=1e-3", "dataset.acac.weight=2"])
+
+Nothing else steers a run: no environment variable but those that the paths name, no setting that is not in here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from potentials.potential import PotentialConfig
+from train.config_dataset import ENERGY_UNITS, LENGTH_UNITS, STRESS_UNITS, DatasetConfig
+from train.config_errors import sentences
+from train.config_paths import expand
+from train.config_tables import (
+    BatchConfig,
+    LogConfig,
+    LossConfig,
+    OptimizerConfig,
+    PotentialTable,
+    StopConfig,
+    Table,
+    TermConfig,
+)
+
+__all__ = [
+    "ENERGY_UNITS",
+    "LENGTH_UNITS",
+    "STRESS_UNITS",
+    "BatchConfig",
+    "DatasetConfig",
+    "LogConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "PotentialTable",
+    "RunConfig",
+    "StopConfig",
+    "TermConfig",
+    "dump_config",
+    "load_config",
+]
+
+DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d+)?")
+
+
+class RunConfig(Table):
+    """A run file.
+
+    Attributes:
+        output: folder of the run.
+        seed: of the weights, the random validation splits and the order of the batches.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "xpu" or "mps".
+        compile: compile the step; without, it runs eagerly.
+        potential: the network.
+        dataset: one table each.
+        loss: one term for each quantity.
+        batch: how large a batch may be.
+        optimizer: how the weights change.
+        stop: when the run ends.
+        log: what is written, and when.
+    """
+
+    output: Path
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    compile: bool = True
+    potential: PotentialTable = PotentialTable()
+    dataset: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
+    loss: LossConfig = LossConfig()
+    batch: BatchConfig = BatchConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    stop: StopConfig = StopConfig()
+    log: LogConfig = LogConfig()
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _absolute_output(cls, value: Any, info: ValidationInfo) -> str:
+        if not isinstance(value, str | Path):
+            raise ValueError(f"{value!r} is given; it must be the path of a folder")
+        return expand(str(value), Path((info.context or {}).get("base", ".")))
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not DEVICE.fullmatch(device):
+            raise ValueError(f'{device!r} is given; it must be "auto", "cpu", "cuda", "cuda:0", "xpu" or "mps"')
+        return device
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Self:
+        names = [dataset.name for dataset in self.dataset]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two data sets are called {twice[0]!r}; each is a head of its own and needs its own name")
+        return self
+
+    def potential_config(self) -> PotentialConfig:
+        """What the potential is built from: the backbone, and a head for each data set in their order."""
+        return PotentialConfig(
+            backbone=self.potential.backbone,
+            heads=tuple(dataset.name for dataset in self.dataset),
+            head_width=self.potential.head_width,
+            charge_and_spin=self.potential.charge_and_spin,
+        )
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration in a TOML file, or in a JSON file as `dump_config` gives it.
+
+    Args:
+        path: relative paths in the file start at its folder.
+        overrides: `table.key=value` with a value as TOML writes it (a bare word is a string); `dataset.0.weight=2` or
+            `dataset.NAME.weight=2` for an entry of the list.
+
+    Raises:
+        ValueError: no such file, no TOML, an unknown key (the nearest one is named), a wrong value; all at once.
+    """
+    data = _read(path)
+    for override in overrides:
+        _override(data, override)
+    # by way of JSON, for there strict means: numbers are numbers, true is not 1, and a list may be a tuple
+    text = json.dumps(data, default=str)
+    try:
+        return RunConfig.model_validate_json(text, strict=True, context={"base": path.parent})
+    except ValidationError as error:
+        wrong = sentences(error, RunConfig, data)
+    raise ValueError(f"{path}: {wrong[0]}" if len(wrong) == 1 else "\n  - ".join([f"{path}:", *wrong]))
+
+
+def dump_config(config: RunConfig) -> dict[str, Any]:
+    """The configuration with all defaults and absolute paths, as JSON has it; `load_config` of that file is equal."""
+    dumped: dict[str, Any] = config.model_dump(mode="json")
+    return dumped
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); name a run file") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds no tables; see docs/train.md for what a run file is")
+    return data
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Set one value in the tables, in place."""
+    address, equals, value = text.partition("=")
+    parts = [part.strip() for part in address.split(".")]
+    if not equals or not all(parts):
+        raise ValueError(f"override {text!r} is not of the form table.key=value, such as optimizer.learning_rate=1e-3")
+    table: Any = data
+    for part in parts[:-1]:
+        table = _entry(table, part, text) if isinstance(table, list) else table.setdefault(part, {})
+        if not isinstance(table, dict | list):
+            raise ValueError(f"override {text!r}: {part} is a value, not a table")
+    if isinstance(table, list):
+        raise ValueError(
+            f"override {text!r}: {parts[-2]} is a list; name an entry and its key, such as dataset.0.weight=2"
+        )
+    table[parts[-1]] = _toml_value(value.strip())
+
+
+def _entry(entries: list[Any], part: str, text: str) -> Any:
+    names = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+    if part in names:
+        return entries[names.index(part)]
+    if part.isdecimal() and int(part) < len(entries):
+        return entries[int(part)]
+    raise ValueError(
+        f"override {text!r}: there is no {part}; there are {', '.join(names)} (or 0 to {len(entries) - 1})"
+    )
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,56 @@
+"""Paths of a run file: environment variables, `~`, paths relative to the file, globs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+VARIABLE = re.compile(r"\$\{([^}]*)\}")
+MAGIC = re.compile(r"[*?\[]")
+
+
+def expand(text: str, base: Path) -> str:
+    """`text` with `${VAR}` and `~` expanded, absolute; a relative one is relative to `base`. Globs stay globs.
+
+    Raises:
+        ValueError: an environment variable that is not set, or an empty path.
+    """
+    missing = sorted({name for name in VARIABLE.findall(text) if name not in os.environ})
+    if missing:
+        raise ValueError(f"{text!r} needs the environment variable {missing[0]}, which is not set; export it first")
+    path = os.path.expanduser(VARIABLE.sub(lambda match: os.environ[match[1]], text))  # noqa: PTH111 - globs are no Path
+    if not path:
+        raise ValueError("a path is empty; name a file")
+    if Path(path).is_absolute():
+        return path
+    folder = str(base.absolute())
+    # what is special to a glob in the folder's own name is meant literally
+    return str(Path(glob.escape(folder) if MAGIC.search(path) else folder) / path)
+
+
+def files(paths: Sequence[str], base: Path, whose: str) -> list[Path]:
+    """The files that `paths` mean, globs in alphabetical order.
+
+    Raises:
+        ValueError: a file is missing, a glob matches none, or a file comes twice; the message begins with `whose`.
+    """
+    found: list[Path] = []
+    for path in (expand(text, base) for text in paths):
+        if Path(path).is_file():
+            found.append(Path(path))
+        elif Path(path).is_dir():
+            raise ValueError(f"{whose}: {path} is a folder; name files, for example {path}/*.extxyz")
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(path, recursive=True)) if Path(match).is_file()]  # noqa: PTH207 - the pattern is absolute, which Path.glob refuses
+            if not matches:
+                why = "matches no file" if MAGIC.search(path) else "is no file"
+                raise ValueError(f"{whose}: {path} {why}; a relative path starts at the folder of the run file")
+            found += matches
+    twice = [str(path) for path, times in Counter(path.resolve() for path in found).items() if times > 1]
+    if twice:
+        raise ValueError(f"{whose}: {twice[0]} is given more than once; name each file once")
+    return found

@@ -1,0 +1,163 @@
+"""The tables of a run file, except `[[dataset]]`: what each key means, what it may be, what it is by default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from potentials.backbones import AnyBackboneConfig
+from potentials.backbones.painn import PaiNNConfig
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _none_by_name(value: Any) -> Any:
+    """TOML has no null: the word "none" switches an optional bound off."""
+    return None if value == "none" else value
+
+
+OptionalPositive = Annotated[Positive | None, BeforeValidator(_none_by_name)]
+OptionalPositiveInt = Annotated[PositiveInt | None, BeforeValidator(_none_by_name)]
+
+
+class Table(BaseModel):
+    """A table whose unknown keys are mistakes, and which does not change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _default_backbone(value: Any) -> Any:
+    """A `[potential.backbone]` without a name sets keys of the default architecture."""
+    return {"name": PaiNNConfig().name, **value} if isinstance(value, dict) else value
+
+
+class PotentialTable(Table):
+    """`[potential]`; the heads are the data sets.
+
+    Attributes:
+        backbone: architecture and its settings; `name` chooses, PaiNN where there is none.
+        head_width: hidden features of each branch.
+        charge_and_spin: let total charge and spin of the structure act on its atoms.
+    """
+
+    backbone: Annotated[AnyBackboneConfig, BeforeValidator(_default_backbone)] = PaiNNConfig()
+    head_width: PositiveInt = 64
+    charge_and_spin: bool = False
+
+
+class TermConfig(Table):
+    """One term of the loss.
+
+    Attributes:
+        kind: "l1" absolute, "l2" squared, or "huber" deviation: squared up to `delta`, linear beyond.
+        weight: factor of the term; 0 leaves it out.
+        delta: where Huber turns linear, in the unit of the quantity.
+    """
+
+    kind: Literal["l1", "l2", "huber"] = "huber"
+    weight: NotNegative = 1.0
+    delta: Positive = 0.01
+
+
+class EnergyTerm(TermConfig):
+    """On energies per atom, eV: `delta` is 0.01 eV per atom."""
+
+
+class ForcesTerm(TermConfig):
+    """On force components, eV/Å."""
+
+    delta: Positive = 0.05
+
+
+class StressTerm(TermConfig):
+    """On stress components, eV/Å³ (0.01 eV/Å³ is 1.6 GPa)."""
+
+    weight: NotNegative = 0.1
+
+
+class LossConfig(Table):
+    """`[loss]`: a term for each quantity; only labels that are known count."""
+
+    energy: EnergyTerm = EnergyTerm()
+    forces: ForcesTerm = ForcesTerm()
+    stress: StressTerm = StressTerm()
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if not (self.energy.weight or self.forces.weight or self.stress.weight):
+            raise ValueError("the weights of energy, forces and stress are all 0; at least one must be greater")
+        return self
+
+
+class BatchConfig(Table):
+    """`[batch]`: a batch holds as many structures as fit within all bounds that are set.
+
+    Attributes:
+        max_atoms: atoms in a batch.
+        max_edges: directed edges in a batch; memory follows them.
+        max_structures: structures in a batch.
+    """
+
+    max_atoms: OptionalPositiveInt = 512
+    max_edges: OptionalPositiveInt = None
+    max_structures: OptionalPositiveInt = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max_atoms is None and self.max_edges is None and self.max_structures is None:
+            raise ValueError("no bound is set; give max_atoms, max_edges or max_structures")
+        return self
+
+
+class OptimizerConfig(Table):
+    """`[optimizer]`: AdamW, a linear warm-up and a cosine, clipping, an exponential moving average of the weights.
+
+    Attributes:
+        learning_rate: at the end of the warm-up.
+        weight_decay: decoupled.
+        betas: decay of the first and the second moment.
+        warmup_fraction: share of all steps in which the rate rises from 0.
+        final_fraction: part of `learning_rate` that the cosine ends at.
+        clip_norm: largest norm of the gradient; "none" for no bound.
+        ema_decay: of the averaged weights, which are those evaluated and exported; "none" for no average.
+    """
+
+    learning_rate: Positive = 2e-3
+    weight_decay: NotNegative = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    warmup_fraction: Share = 0.02
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    clip_norm: OptionalPositive = 10.0
+    ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_none_by_name)] = 0.99
+
+
+class StopConfig(Table):
+    """`[stop]`: whichever comes first.
+
+    Attributes:
+        epochs: passes over all training structures.
+        patience: validations without a better one before the run ends; "none" to go on.
+        max_minutes: wall time of the run; "none" for no bound.
+    """
+
+    epochs: PositiveInt = 100
+    patience: OptionalPositiveInt = None
+    max_minutes: OptionalPositive = None
+
+
+class LogConfig(Table):
+    """`[log]`.
+
+    Attributes:
+        validate_every: epochs between validations.
+        checkpoint_minutes: time between the states that a run can be resumed from.
+        tensorboard: write events for TensorBoard beside the journal (extra `track`).
+    """
+
+    validate_every: PositiveInt = 1
+    checkpoint_minutes: Positive = 5.0
+    tensorboard: bool = False

@@ -1,0 +1,109 @@
+"""Reference energies: what a data set's energies are measured from, fitted on its training split alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
+
+from train.config import DatasetConfig
+from train.data import Dataset
+from train.labelled import Labelled
+
+Floats = NDArray[np.float64]
+
+SCALE_RANGE = (0.01, 20.0)
+"""eV; a set of relaxed or of exploding structures is no measure of what the network should put out."""
+
+
+class HeadReferences(NamedTuple):
+    """What `References.set_head` takes.
+
+    Attributes:
+        e0: eV for each element symbol.
+        scale: eV, what one unit of the network's output is worth.
+        shift: eV per atom.
+    """
+
+    e0: dict[str, float]
+    scale: float
+    shift: float
+
+
+def fit_e0(labelled: Sequence[Labelled]) -> dict[str, float]:
+    """Energy in eV of each element by least squares of the energies per atom over the composition.
+
+    Fitted as deviations from the mean energy per atom, of minimum norm: elements that the compositions cannot tell
+    apart (all structures the same molecule) get the same deviation rather than energies that only cancel.
+
+    Args:
+        labelled: the training split; structures without an energy tell which elements there are.
+
+    Raises:
+        ValueError: no energy is known.
+    """
+    numbers = sorted({number for one in labelled for number in one.graph.numbers.tolist()})
+    share_SZ, energy_S = _compositions(labelled, numbers)
+    if not len(energy_S):
+        raise ValueError(
+            "E0 cannot be fitted, for no training structure has an energy; give e0 = { ... } in the run file"
+        )
+    mean = float(energy_S.mean())
+    deviation_Z = np.linalg.lstsq(share_SZ, energy_S - mean, rcond=1e-10)[0]
+    return {chemical_symbols[z]: mean + float(d) for z, d in zip(numbers, deviation_Z, strict=True)}
+
+
+def references_for(dataset: Dataset, config: DatasetConfig) -> HeadReferences:
+    """E0, scale and shift of the head of a data set.
+
+    The scale is the root mean square of the force components where there are forces, otherwise the deviation of the
+    energies per atom from E0. The shift is 0: E0 holds the mean.
+
+    Raises:
+        ValueError: an element has no E0: it is not in the table of the run file, or not in the training split.
+    """
+    if config.e0 == "fit":
+        e0 = fit_e0(dataset.train)
+        for split in ("valid", "test"):
+            strange = [symbol for symbol in dataset.elements(split) if symbol not in e0]
+            if strange:
+                raise ValueError(
+                    f"data set {dataset.name!r}: element {strange[0]} appears in the {split} split but never in "
+                    "training, so nothing can be learnt about it; add training structures with it, or take those out"
+                )
+    else:
+        e0 = {symbol: energy * config.energy_factor for symbol, energy in config.e0.items()}
+        present = {symbol for split in ("train", "valid", "test") for symbol in dataset.elements(split)}
+        missing = sorted(present - e0.keys(), key=lambda symbol: atomic_numbers[symbol])
+        if missing:
+            raise ValueError(
+                f"data set {dataset.name!r}: its e0 lacks {', '.join(missing)}, which its structures contain; "
+                'add them, or write e0 = "fit"'
+            )
+    return HeadReferences(e0, _scale(dataset.train, e0), 0.0)
+
+
+def _compositions(labelled: Sequence[Labelled], numbers: Sequence[int]) -> tuple[Floats, Floats]:
+    """[S, Z] share of each element and [S] energy per atom, eV, of the structures whose energy is known."""
+    known = [one for one in labelled if bool(one.known["energy"].all())]
+    counts_SZ = np.array([np.bincount(one.graph.numbers.numpy(), minlength=119)[list(numbers)] for one in known])
+    sizes_S = np.array([one.graph.n_atoms for one in known], dtype=np.float64)
+    energy_S = np.array([one.labels["energy"].item() for one in known])
+    return counts_SZ.reshape(len(known), len(numbers)) / sizes_S[:, None], energy_S / sizes_S
+
+
+def _scale(train: Sequence[Labelled], e0: dict[str, float]) -> float:
+    forces = [one.labels["forces"][one.known["forces"]].numpy() for one in train]
+    components = np.concatenate(forces).ravel() if forces else np.zeros(0)
+    if len(components):
+        scale = float(np.sqrt(np.mean(components**2)))
+    else:
+        symbols = list(e0)
+        share_SZ, energy_S = _compositions(train, [atomic_numbers[symbol] for symbol in symbols])
+        scale = (
+            float((energy_S - share_SZ @ np.array([e0[symbol] for symbol in symbols])).std()) if len(energy_S) else 1.0
+        )
+    return float(np.clip(scale, *SCALE_RANGE))

@@ -1,0 +1,103 @@
+"""The journal of a run: a line of JSON and a row of CSV at each validation; TensorBoard if wanted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class Journal:
+    """Appends rows to `journal.jsonl`; `journal.csv` is the same as a table, and TensorBoard's files a third view.
+
+    Args:
+        folder: the run's.
+        tensorboard: write TensorBoard's event files below it too.
+
+    Raises:
+        ValueError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        self.path = folder / "journal.jsonl"
+        self.table = folder / "journal.csv"
+        self._board = _open_board(folder / "tensorboard") if tensorboard else None
+
+    def rewind(self, step: int) -> None:
+        """Forget rows after a step: a resumed run writes them again."""
+        rows = [row for row in read_journal(self.path) if row["step"] <= step] if self.path.exists() else []
+        _replace(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self._write_table(rows)
+
+    def append(self, row: Row) -> None:
+        """Add one row; it must have `step`."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._write_table(read_journal(self.path))
+        if self._board is not None:
+            for name, value in flatten(row).items():
+                if isinstance(value, int | float):
+                    self._board.add_scalar(name, value, row["step"])
+            self._board.flush()
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._board is not None:
+            self._board.close()
+
+    def _write_table(self, rows: list[Row]) -> None:
+        flat = [flatten(row) for row in rows]
+        columns = list(dict.fromkeys(name for row in flat for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+        _replace(self.table, text.getvalue())
+
+
+def read_journal(path: Path) -> list[Row]:
+    """All rows of a `journal.jsonl`; a last line that a crash cut short is left out."""
+    rows: list[Row] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def flatten(row: Row, prefix: str = "") -> Row:
+    """Nested dictionaries as one, keys joined by `/`."""
+    flat: Row = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people and programs; the file is complete or not there."""
+    _replace(path, json.dumps(content, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def _open_board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("log.tensorboard = true needs the extra: pip install gfm-ase[track]") from None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,101 @@
+"""AdamW with decoupled decay, warm-up and cosine, clipping, and an exponential moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from train.config import OptimizerConfig
+
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW remembers of each parameter."""
+
+
+def learning_rate(progress: float, config: OptimizerConfig) -> float:
+    """Learning rate at a part 0 to 1 of the run: linear warm-up, then a cosine to `final_fraction` of the highest."""
+    warmup = config.warmup_fraction
+    if progress < warmup:
+        return config.learning_rate * max(progress / warmup, 1e-3)
+    done = (progress - warmup) / (1 - warmup)
+    lowest = config.final_fraction
+    return config.learning_rate * (lowest + (1 - lowest) * (1 + math.cos(math.pi * done)) / 2)
+
+
+class Optimizer:
+    """AdamW (Loshchilov, Hutter, ICLR 2019) and the averaged weights.
+
+    Matrices decay; biases, norms and element embeddings do not (they are vectors of meaning, not maps).
+
+    Args:
+        module: its parameters are stepped in place.
+        config: settings.
+    """
+
+    def __init__(self, module: nn.Module, config: OptimizerConfig) -> None:
+        self.config = config
+        self.steps = 0
+        self.names = [name for name, _ in module.named_parameters()]
+        self.parameters = [parameter for _, parameter in module.named_parameters()]
+        embeddings = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
+        decayed = [p for p in self.parameters if p.dim() > 1 and id(p) not in embeddings]
+        kept = [p for p in self.parameters if p.dim() <= 1 or id(p) in embeddings]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    def step(self, gradients: list[Tensor], progress: float) -> float:
+        """One update.
+
+        Args:
+            gradients: one per parameter.
+            progress: how much of the run is over, 0 to 1.
+
+        Returns:
+            The norm of all gradients before clipping.
+        """
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.config.clip_norm is not None:
+            factor = (self.config.clip_norm / (norm + 1e-12)).clamp(max=1.0)
+            gradients = list(torch._foreach_mul(gradients, factor))
+        rate = learning_rate(progress, self.config)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.steps += 1
+        self._update_average()
+        return float(norm)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The averaged weights by name (the weights themselves where `ema_decay` is none)."""
+        return dict(zip(self.names, self.average, strict=True))
+
+    def _update_average(self) -> None:
+        weights = [parameter.detach() for parameter in self.parameters]
+        if self.config.ema_decay is None:
+            torch._foreach_copy_(self.average, weights)
+            return
+        # young averages forget faster: the random start must not weigh for a thousand steps
+        decay = min(self.config.ema_decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self.average, weights, 1 - decay)
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors that a resumed run needs, by name."""
+        tensors = {}
+        for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
+            tensors[f"average.{name}"] = average
+            for key in ADAM if parameter in self.adam.state else ():
+                tensors[f"{key}.{name}"] = self.adam.state[parameter][key]
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """The inverse of `state`; `steps` have been taken."""
+        self.steps = steps
+        for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
+            average.copy_(tensors[f"average.{name}"])
+            if steps:
+                self.adam.state[parameter] = {key: tensors[f"{key}.{name}"].clone() for key in ADAM}

@@ -1,0 +1,100 @@
+"""What a person sees of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Reporter:
+    """Shows progress on a console, or nothing at all without one.
+
+    Args:
+        console: where to show it.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(quiet=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._atoms, self._since, self._speed = 0, 0.0, 0.0
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[str, int, int | None], None]]:
+        """Bars for reading and making graphs: call the result with what is done, how many, of how many."""
+        tasks: dict[str, TaskID] = {}
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"))
+        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True) as progress:
+
+            def show(what: str, done: int, total: int | None) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=None)
+                progress.update(tasks[what], completed=done, total=total)
+
+            yield show
+
+    @contextmanager
+    def training(self, epochs: int, done: float) -> Iterator[None]:
+        """The bar of a whole run: epochs, speed, time left."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            self._progress = progress
+            self._task = progress.add_task("training", total=epochs, epoch="", speed="compiling")
+            progress.update(self._task, completed=done)
+            self._since = time.perf_counter()
+            yield
+        self._progress = self._task = None
+
+    def stepped(self, atoms: int, epochs_done: float) -> None:
+        """A batch of so many atoms was learnt."""
+        self._atoms += atoms
+        if self._progress is None or self._task is None:
+            return
+        now = time.perf_counter()
+        if now - self._since > 1.0:
+            self._speed = self._atoms / (now - self._since)
+            self._atoms, self._since = 0, now
+        speed = f"{self._speed:,.0f} atoms/s" if self._speed else "starting"
+        self._progress.update(self._task, completed=epochs_done, epoch=f"epoch {epochs_done:.1f}", speed=speed)
+
+    def validated(self, row: dict[str, Any]) -> None:
+        """One line for a validation."""
+        self._atoms, self._since = 0, time.perf_counter()  # validation is not the speed of training
+        parts = [f"epoch {row['epoch']:>4}  loss {row['train_loss']:.4f} valid {row['valid_loss']:.4f}"]
+        for name, errors in row["valid"].items():
+            shown = []
+            if "energy_mae_eV_per_atom" in errors:
+                shown.append(f"{1e3 * errors['energy_mae_eV_per_atom']:.1f} meV/atom")
+            if "forces_mae_eV_per_A" in errors:
+                shown.append(f"{1e3 * errors['forces_mae_eV_per_A']:.0f} meV/Å")
+            if "stress_mae_eV_per_A3" in errors:
+                shown.append(f"{160.21766 * errors['stress_mae_eV_per_A3']:.2f} GPa")
+            parts.append(f"{name}: {', '.join(shown)}")
+        best = "  [green]best[/green]" if row["best_epoch"] == row["epoch"] else ""
+        self.say("  |  ".join(parts) + best)

@@ -1,0 +1,187 @@
+"""`Run`: a training run and everything in it that has a state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from potentials.compiled import CompiledPotential
+from potentials.devices import choose_device
+from potentials.potential import Potential
+from train.config import RunConfig, dump_config
+from train.data import Dataset, union
+from train.e0 import references_for
+from train.evaluation import Evaluate, Validation, predict, validate
+from train.export import export
+from train.guard import TrainingError, check_finite
+from train.journal import Journal, write_json
+from train.labelled import Labelled
+from train.optimizer import Optimizer, learning_rate
+from train.progress import Reporter
+from train.sampling import BatchPlan, Loader
+from train.state import Position, RunState, check_same_run, load_state, restore, save_state
+from train.step import LossAndGradients
+
+STATE, MODEL = "state.safetensors", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run has left.
+
+    Attributes:
+        checkpoint: the potential's file; none where the run was stopped before its end.
+        errors: on the test split (valid where there is none), by data set.
+        position: where the run stands.
+        reason: why it ended: "epochs", "patience", "max_minutes" or "interrupted".
+    """
+
+    checkpoint: Path | None
+    errors: dict[str, dict[str, float]]
+    position: Position
+    reason: str
+
+
+class Run:
+    """One training run: everything that has a state.
+
+    Args:
+        config: resolved settings.
+        datasets: with their graphs.
+        reporter: shows progress.
+    """
+
+    def __init__(self, config: RunConfig, datasets: Sequence[Dataset], reporter: Reporter) -> None:
+        self.config, self.datasets, self.reporter = config, datasets, reporter
+        self.device = choose_device(config.device)
+        self.potential = Potential(config.potential_config(), seed=config.seed).to(self.device)
+        for dataset, table in zip(datasets, config.dataset, strict=True):
+            e0, scale, shift = references_for(dataset, table)
+            self.potential.references.set_head(dataset.name, e0, scale=scale, shift=shift)
+        self.averaged = Potential(config.potential_config()).to(self.device).requires_grad_(requires_grad=False)
+        restore(self.averaged, self.potential.state_dict())
+        self.best = {name: value.clone() for name, value in self.potential.state_dict().items()}
+        self.weights = [table.weight for table in config.dataset]
+        self.step = LossAndGradients(self.potential, config.loss, self.weights, compiled=config.compile)
+        self.evaluate: Evaluate = CompiledPotential(self.averaged) if config.compile else self.averaged
+        self.optimizer = Optimizer(self.potential, config.optimizer)
+        self.structures = union(datasets, "train")
+        sizes = [(one.graph.n_atoms, one.graph.n_edges) for one in self.structures]
+        sources = [one.source[0] for one in self.structures]
+        self.plan = BatchPlan(sizes, config.batch, config.seed, sources)
+        self.journal = Journal(config.output, tensorboard=config.log.tensorboard)
+        self.position = Position()
+
+    def train_epoch(self, pause: Callable[[], bool]) -> bool:
+        """The rest of the running epoch; false where `pause` asked to stop before its end."""
+        batches = self.plan.epoch(self.position.epoch)
+        loader = Loader(self.structures, batches, start=self.position.batch)
+        for batch in loader:
+            self.learn(batch.to(self.device), len(batches))
+            if pause():
+                return False
+        return True
+
+    def learn(self, batch: Labelled, n_batches: int) -> None:
+        """One step on one batch."""
+        position = self.position
+        result = self.step(batch)
+        check_finite(result, batch)
+        progress = (position.epoch + position.batch / n_batches) / self.config.stop.epochs
+        norm = self.optimizer.step(result.gradients, progress)
+        position.batch += 1
+        position.steps += 1
+        tally = position.tally
+        tally.loss += float(result.loss) * batch.graph.n_graphs
+        tally.structures += batch.graph.n_graphs
+        tally.atoms += batch.graph.n_atoms
+        tally.largest_gradient = max(tally.largest_gradient, norm)
+        self.reporter.stepped(batch.graph.n_atoms, (position.epoch + position.batch / n_batches))
+
+    def validate(self) -> Validation:
+        """Loss and errors of the averaged weights on the validation splits."""
+        restore(self.averaged, self.averaged_state())
+        structures = {dataset.name: dataset.valid for dataset in self.datasets}
+        return validate(self.evaluate, self.averaged.references, structures, self.config.loss, self.weights)
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """All tensors of the potential with the averaged weights."""
+        return {**self.potential.state_dict(), **self.optimizer.averaged()}
+
+    def record(self, validation: Validation, epoch_seconds: float) -> None:
+        """Journal, best weights and patience after a validation; without validation data the training loss judges."""
+        position, tally = self.position, self.position.tally
+        if not math.isfinite(validation.loss):
+            raise TrainingError("the validation loss is not finite; the last state stands: lower the learning rate")
+        train_loss = tally.loss / max(1, tally.structures)
+        judged = validation.loss if any(dataset.valid for dataset in self.datasets) else train_loss
+        if judged < position.best_loss:
+            position.best_loss, position.best_epoch, position.worse = judged, position.epoch + 1, 0
+            self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
+        else:
+            position.worse += 1
+        row = {
+            "step": position.steps,
+            "epoch": position.epoch + 1,
+            "seconds": round(position.seconds, 3),
+            "learning_rate": learning_rate((position.epoch + 1) / self.config.stop.epochs, self.config.optimizer),
+            "train_loss": train_loss,
+            "valid_loss": validation.loss,
+            "best_epoch": position.best_epoch,
+            "largest_gradient": tally.largest_gradient,
+            "atoms_per_second": tally.atoms / max(epoch_seconds, 1e-9),
+            "valid": validation.errors,
+        }
+        self.journal.append(row)
+        self.reporter.validated(row)
+
+    def save(self) -> None:
+        """Write the state that the run can be resumed from."""
+        tensors = {f"weights.{name}": value for name, value in self.potential.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        state = RunState(self.position, dump_config(self.config), self.fingerprints(), tensors)
+        save_state(self.config.output / STATE, state)
+
+    def resume(self) -> None:
+        """Go on from the saved state.
+
+        Raises:
+            ValueError: there is none, or it belongs to other settings or data.
+        """
+        state = load_state(self.config.output / STATE)
+        check_same_run(state, dump_config(self.config), self.fingerprints())
+        restore(self.potential, state.part("weights."))
+        self.best = {name: value.to(self.device) for name, value in state.part("best.").items()}
+        self.optimizer.load_state(state.part("optimizer."), state.position.steps)
+        self.position = state.position
+        self.journal.rewind(self.position.steps)
+
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """Content hashes of all splits."""
+        return {dataset.name: dict(dataset.fingerprint) for dataset in self.datasets}
+
+    def finish(self, reason: str) -> TrainingResult:
+        """Errors of the best weights on the test splits, and the checkpoint."""
+        restore(self.averaged, self.best)
+        errors = {}
+        for dataset in self.datasets:
+            judged = dataset.test or dataset.valid
+            errors[dataset.name] = predict(self.evaluate, self.averaged.references, judged).errors() if judged else {}
+        training = {
+            "config": dump_config(self.config),
+            "epochs": self.position.epoch,
+            "steps": self.position.steps,
+            "best_epoch": self.position.best_epoch,
+            "best_valid_loss": self.position.best_loss,
+            "seconds": self.position.seconds,
+            "reason": reason,
+        }
+        path = self.config.output / MODEL
+        export(path, self.averaged, self.datasets, errors, training)
+        write_json(self.config.output / "errors.json", errors)
+        return TrainingResult(path, errors, self.position, reason)

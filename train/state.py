@@ -1,0 +1,133 @@
+"""The state of a run: all that is needed to go on in the middle of an epoch as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEY = "gfm_ase_run"
+FREE_TO_CHANGE = ("output", "device", "log", "stop.patience", "stop.max_minutes")
+"""Settings that a resumed run may have otherwise: they do not touch the numbers."""
+
+
+@dataclass
+class Tally:
+    """Sums over the batches of the running epoch."""
+
+    loss: float = 0.0
+    structures: int = 0
+    atoms: int = 0
+    largest_gradient: float = 0.0
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch: the running one, from 0.
+        batch: the next one of the epoch.
+        steps: optimizer steps taken.
+        best_loss: lowest validation loss so far.
+        best_epoch: the epoch it was reached in, from 1; 0 before the first validation.
+        worse: validations since.
+        seconds: wall time spent, all sessions together.
+        tally: of the running epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    worse: int = 0
+    seconds: float = 0.0
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Position, settings and tensors (`weights.`, `best.` and the optimizer's)."""
+
+    position: Position
+    config: dict[str, Any]
+    data: dict[str, dict[str, str]]
+    tensors: dict[str, Tensor]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below a prefix, without it."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+
+def save_state(path: Path, state: RunState) -> None:
+    """Write the state; the file of before stays until the new one is complete."""
+    beside = path.with_name(f".{path.name}.tmp")
+    metadata = {"position": asdict(state.position), "config": state.config, "data": state.data}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
+    save_file(tensors, beside, metadata={KEY: json.dumps(metadata)})
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load_state(path: Path) -> RunState:
+    """Read a state.
+
+    Raises:
+        ValueError: there is none, or it is not whole.
+    """
+    if not path.exists():
+        raise ValueError(f"there is nothing to resume: {path} does not exist; start without --resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+    except (SafetensorError, KeyError, OSError, ValueError):
+        raise ValueError(f"{path} is not the state of a run, or not whole; start without --resume") from None
+    position = metadata["position"]
+    where = Position(**{**position, "tally": Tally(**position["tally"])})
+    return RunState(where, metadata["config"], metadata["data"], tensors)
+
+
+def check_same_run(state: RunState, config: dict[str, Any], data: dict[str, dict[str, str]]) -> None:
+    """Raise ValueError where a resumed run would not be the one that was stopped, naming the first difference."""
+    was, now = _flat(state.config), _flat(config)
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key) and not key.startswith(FREE_TO_CHANGE):
+            raise ValueError(
+                f"the run was started with {key} = {was.get(key)!r} and is to be resumed with {now.get(key)!r}; put it"
+                " back, or start a new run in another folder"
+            )
+    for name in sorted(data):
+        if data[name] != state.data.get(name):
+            raise ValueError(f"the structures of data set {name!r} have changed since the run began; start a new run")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= _flat(inner, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def restore(module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy weights and buffers into a module in place, strictly: compiled functions keep seeing the same tensors."""
+    own = module.state_dict()
+    assert own.keys() == tensors.keys(), "a state of another potential"
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(tensors[name])
