@@ -18,6 +18,9 @@ Ints = NDArray[np.int64]
 COINCIDENT_ANGSTROM = 1e-3
 """Two atoms closer than this are one atom written twice, not a structure."""
 
+MATSCIPY_BINS_PER_ATOM = 1000
+"""matscipy fills the box with bins of the size of the cutoff: in one emptier than this they would take gigabytes."""
+
 
 @dataclass(frozen=True)
 class NeighbourList:
@@ -168,10 +171,11 @@ def _vesin(around: Surroundings) -> Pairs:
 def _matscipy(around: Surroundings) -> Pairs:
     from matscipy.neighbours import neighbour_list as matscipy_list
 
+    heights = 1 / np.linalg.norm(np.linalg.inv(around.cell), axis=0)
+    bins = float(np.prod(np.maximum(heights / around.cutoff, 1)))
+    if bins > MATSCIPY_BINS_PER_ATOM * len(around.positions) + 1e6:
+        return _vesin(around)
     # every direction is given as repeating: open ones are boxed so long that no image comes within the cutoff
-    along_open = np.linalg.norm(around.cell[~around.pbc], axis=1)
-    if (along_open > 200 * around.cutoff).any():  # matscipy's cells fill the box: two far atoms would need gigabytes
-        return _brute_force(around)
     i, j, shift = matscipy_list(
         "ijS", cell=around.cell, pbc=np.ones(3, dtype=bool), positions=around.positions, cutoff=around.cutoff
     )

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from potentials.neighbours import BACKENDS, NeighbourList, neighbour_list
+from potentials.neighbours import NeighbourList, neighbour_list
 
 Floats = NDArray[np.float64]
 Structure = tuple[Floats, Floats, NDArray[np.bool_]]
-ALWAYS = [name for name in BACKENDS if name not in {"torch_cluster", "brute_force"}]
+FAST = ("vesin", "matscipy", "brute_force")
 HAS_CLUSTER = find_spec("torch_cluster") is not None
 NO_CLUSTER_REASON = "torch_cluster is not installed: an optional extra that is built from source"
 
@@ -23,7 +23,7 @@ NO_CLUSTER_REASON = "torch_cluster is not installed: an optional extra that is b
 def random_structure(seed: int, n_atoms: int, pbc: tuple[bool, bool, bool], spread: float) -> Structure:
     """A skewed cell, small against the cutoff at times, and atoms up to `spread` cells outside."""
     random = np.random.default_rng(seed)
-    cell = np.diag(random.uniform(2.0, 6.0, 3)) + random.uniform(-1.0, 1.0, (3, 3))
+    cell = np.diag(random.uniform(2.0, 6.0, 3)) + random.uniform(-0.6, 0.6, (3, 3))
     periodic = np.array(pbc)
     if random.random() < 0.5:
         cell[~periodic] = 0.0
@@ -72,25 +72,36 @@ def assert_canonical(pairs: NeighbourList) -> None:
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(structures, cutoffs)
-def test_every_back_end_finds_what_ase_finds(structure: Structure, cutoff: float) -> None:
-    positions, cell, pbc = structure
-    wanted = rows(*primitive_neighbor_list("ijS", pbc, cell, positions, cutoff))
-    for backend in (*ALWAYS, "brute_force"):
-        pairs = neighbour_list(positions, cell, pbc, cutoff, backend)
+def test_every_back_end_finds_what_the_definition_says(structure: Structure, cutoff: float) -> None:
+    wanted = images_oracle(structure, cutoff)
+    for backend in FAST:
+        pairs = neighbour_list(*structure, cutoff, backend)
         assert rows(pairs.centre, pairs.neighbour, pairs.shift) == wanted, backend
         assert_canonical(pairs)
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
-@given(st.integers(0, 2**32 - 1), st.tuples(st.booleans(), st.booleans(), st.booleans()), cutoffs)
-def test_the_definition_itself(seed: int, pbc: tuple[bool, bool, bool], cutoff: float) -> None:
-    structure = random_structure(seed, 3, pbc, spread=0.5)
-    for backend in (*ALWAYS, "brute_force"):
-        pairs = neighbour_list(*structure, cutoff, backend)
-        assert rows(pairs.centre, pairs.neighbour, pairs.shift) == images_oracle(structure, cutoff), backend
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_every_back_end_finds_what_ase_finds(seed: int, pbc: tuple[bool, bool, bool]) -> None:
+    positions, cell, periodic = random_structure(seed, 4, pbc, spread=0.5)
+    if not cell.any(axis=1).all():  # ASE 3.29 itself misses pairs where open directions have no vector
+        cell[~cell.any(axis=1)] = np.eye(3)[~cell.any(axis=1)] * 30
+    wanted = rows(*primitive_neighbor_list("ijS", periodic, cell, positions, 2.5))
+    for backend in (*FAST, "ase"):
+        pairs = neighbour_list(positions, cell, periodic, 2.5, backend)
+        assert rows(pairs.centre, pairs.neighbour, pairs.shift) == wanted, backend
+        assert_canonical(pairs)
 
 
-@pytest.mark.parametrize("backend", [*ALWAYS, "brute_force"])
+def test_ase_back_end_finds_what_bare_ase_misses() -> None:
+    """Open directions without a vector: the list is given a full cell, so that its search is complete."""
+    structure = random_structure(175448, 2, (False, True, False), spread=0.0)
+    assert not structure[1].any(axis=1).all()
+    pairs = neighbour_list(*structure, 4.5, "ase")
+    assert rows(pairs.centre, pairs.neighbour, pairs.shift) == images_oracle(structure, 4.5) != []
+
+
+@pytest.mark.parametrize("backend", [*FAST, "ase"])
 def test_a_cell_much_smaller_than_the_cutoff(backend: str) -> None:
     """Simple cubic, a = 1: the points of the lattice within 4.1, 256 beside the origin."""
     pairs = neighbour_list(np.zeros((1, 3)), np.eye(3), np.ones(3, dtype=bool), 4.0 + 0.1, backend)
@@ -98,7 +109,7 @@ def test_a_cell_much_smaller_than_the_cutoff(backend: str) -> None:
     assert len(pairs.centre) == points == 256
 
 
-@pytest.mark.parametrize("backend", [*ALWAYS, "brute_force"])
+@pytest.mark.parametrize("backend", [*FAST, "ase"])
 def test_a_pair_at_exactly_the_cutoff_is_out_from_both_ends(backend: str) -> None:
     a = 4.05
     cell = np.array([[0, a / 2, a / 2], [a / 2, 0, a / 2], [a / 2, a / 2, 0]])
@@ -115,7 +126,7 @@ def test_pairs_at_the_cutoff_stay_symmetric(seed: int) -> None:
     random = np.random.default_rng(seed)
     cell, pbc = np.eye(3) * 3.1, np.ones(3, dtype=bool)
     positions = random.normal(size=3) + np.array([[0, 0, 0], [1.55, 1.55, 1.55]]) + random.normal(size=(2, 3)) * 1e-16
-    lists = [neighbour_list(positions, cell, pbc, 3.1, backend) for backend in (*ALWAYS, "brute_force")]
+    lists = [neighbour_list(positions, cell, pbc, 3.1, backend) for backend in FAST]
     for pairs in lists:
         assert_canonical(pairs)
         assert np.array_equal(pairs.shift, lists[0].shift)
