@@ -38,13 +38,27 @@ def _sentence(details: Any, root: type[BaseModel], data: Any) -> str:
     if kind == "union_tag_invalid":
         tags = [str(model.model_fields["name"].default) for model in models]
         return f"{where}.name is {given['name']!r}; it must be {_listed(tags)}{_near(str(given['name']), tags)}"
+    return f"{where} is {_given(kind, given)}; {_allowed(kind, where, details)}"
+
+
+def _given(kind: str, given: Any) -> str:
     if kind == "too_short":
-        return f"{where} is empty; it must hold at least one"
-    return f"{where} is {given!r}; {_allowed(details['msg'])}"
+        return "empty"
+    return "one table" if kind == "tuple_type" and isinstance(given, Mapping) else _short(given)
 
 
-def _allowed(message: str) -> str:
-    text = re.sub(r"^Input should be", "it must be", message)
+def _short(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _allowed(kind: str, where: str, details: Any) -> str:
+    if kind == "too_short":
+        return "it must hold at least one"
+    if kind == "tuple_type" and isinstance(details["input"], Mapping):
+        return f"write [[{where}]], in double brackets, for each entry of the list"
+    text = re.sub(r"^Input should be", "it must be", details["msg"])
+    text = text.replace("an object", "a table").replace("a valid array", "a list")
     return text if text.startswith("it must be") else f"{text[:1].lower()}{text[1:]}"
 
 

@@ -14,6 +14,9 @@ from train.labelled import Labelled, batch_labelled
 OPEN_BATCHES = 32
 """How many batches are filled at a time: more pack better, fewer are quicker to plan."""
 
+UNBOUNDED = 2**62
+"""Stands for a bound that is not set: never reached, and never near."""
+
 WAIT_SECONDS = 0.1
 
 
@@ -37,12 +40,11 @@ class BatchPlan:
             raise ValueError("there are no training structures to make batches of")
         limits = {"max_atoms": bounds.max_atoms, "max_edges": bounds.max_edges, "max_structures": bounds.max_structures}
         self.seed = seed
-        # [S, 3]: a structure takes of each bound; a bound that is not set is never reached
+        # [S, 3]: what a structure takes of each bound
         self.sizes = np.column_stack(
             [np.array(sizes, dtype=np.int64).reshape(-1, 2), np.ones(len(sizes), dtype=np.int64)]
         )
-        total = self.sizes.sum(0)
-        self.limits = np.array([limit or total[row] for row, limit in enumerate(limits.values())], dtype=np.int64)
+        self.limits = np.array([limit or UNBOUNDED for limit in limits.values()], dtype=np.int64)
         for row, (key, what) in enumerate([("max_atoms", "atoms"), ("max_edges", "edges")]):
             largest = int(self.sizes[:, row].argmax())
             if self.sizes[largest, row] > self.limits[row]:
@@ -67,7 +69,7 @@ class BatchPlan:
             fits = (room >= self.sizes[index]).all(axis=1)
             place = int(fits.argmax())
             if not fits[place]:
-                place = int((room / self.limits.clip(1)).min(axis=1).argmin())
+                place = int((room / self.limits).min(axis=1).argmin())
                 closed.append(opened[place])
                 opened[place] = []
                 room[place] = self.limits
@@ -78,7 +80,7 @@ class BatchPlan:
 
     def fill(self, batches: Sequence[Sequence[int]]) -> float:
         """How full batches are on average, by the bound that each comes closest to; 1 is full."""
-        used = [(self.sizes[list(batch)].sum(0) / self.limits.clip(1)).max() for batch in batches]
+        used = [(self.sizes[list(batch)].sum(0) / self.limits).max() for batch in batches]
         return float(np.mean(used))
 
 

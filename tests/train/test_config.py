@@ -1,6 +1,7 @@
 """Run files: defaults, overrides, paths, and one sentence for each mistake."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,9 @@ def test_a_loss_without_weights_is_refused(run_file: Path) -> None:
         ('[[dataset]]\nname = "a"\ntrain = "a"', "output is missing"),
         ('output = "o"\n[[dataset]]\ntrain = "a"', "dataset.0.name is missing; write name = ... in every [[dataset]]"),
         ('output = "o"\ndataset = []', "dataset is empty; it must hold at least one"),
+        ('output = "o"\n[dataset]\nname = "a"', "dataset is one table; write [[dataset]], in double brackets"),
+        ('output = "o"\nloss = 3\n[[dataset]]\nname = "a"\ntrain = "a"', "loss is 3; it must be a table"),
+        (f'output = "o"\ndataset = "{"a" * 99}"', f"dataset is '{'a' * 76}...; it must be a list"),
         ("output = ", "is no TOML"),
     ],
 )
@@ -184,6 +188,27 @@ def test_variables_and_home_are_expanded(run_file: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("DATA_FOR_TEST")
     message = mistakes(run_file, SMALL, "dataset.acac.train='${DATA_FOR_TEST}/t.xyz'")
     assert "needs the environment variable DATA_FOR_TEST, which is not set" in message
+
+
+def test_the_page_of_the_room_names_every_key_and_its_example_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/train.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("DATA", "/data")
+    example = tmp_path / "run.toml"
+    example.write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    config = load_config(example)
+    assert config.dataset[0].train == ("/data/acac/train_300K.extxyz.gz",)
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    dumped = dump_config(config)
+    tables = [name for name, value in dumped.items() if isinstance(value, dict)]
+    keys = [
+        *dumped.keys() - {"dataset", *tables},
+        *DatasetConfig.model_fields,
+        *(key for t in tables for key in dumped[t]),
+    ]
+    assert len(keys) > 40
+    assert [key for key in keys if not re.search(rf"\b{key}\b", rows)] == []
 
 
 def test_in_python_a_configuration_is_built_as_any_model(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
-"""Frames from files: formats, units, signs, and what becomes of bad ones."""
+"""Labels of frames: keys, units, signs, and what becomes of bad ones."""
 
-import bz2
-import gzip
-import lzma
 from pathlib import Path
 from typing import Any
 
@@ -37,39 +34,6 @@ def config(*paths: Path, **settings: Any) -> DatasetConfig:
 def read(atoms: Atoms | list[Atoms], path: Path, **settings: Any) -> list[Frame]:
     write(path, atoms)
     return read_frames(config(path, **settings), "train")
-
-
-@pytest.mark.parametrize(
-    "name", ["a.xyz", "a.extxyz", "a.extxyz.gz", "a.extxyz.bz2", "a.extxyz.xz", "a.traj", "a.db", "a.json"]
-)
-def test_every_format_gives_the_same_labels(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    for packed, opened in ((".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open)):
-        if name.endswith(packed):
-            write(tmp_path / "plain.extxyz", [crystal(), crystal(energy=-8.0)])
-            with opened(path, "wt") as stream:
-                stream.write((tmp_path / "plain.extxyz").read_text())
-    if not path.exists():
-        write(path, [crystal(), crystal(energy=-8.0)])
-    frames = read_frames(config(path), "train")
-    assert [frame.energy for frame in frames] == [-7.0, -8.0]
-    for frame in frames:
-        assert frame.forces is not None
-        assert frame.stress is not None
-        np.testing.assert_allclose(frame.forces, np.arange(6.0).reshape(2, 3))
-        np.testing.assert_allclose(frame.stress, MATRIX)
-    assert frames[1].source == f"{path}:id=2" if name in {"a.db"} else f"{path}:1"
-
-
-def test_splits_of_one_data_set_and_globs_in_order(tmp_path: Path) -> None:
-    for name, energy in (("b2", -2.0), ("b1", -1.0), ("t", -3.0)):
-        write(tmp_path / f"{name}.xyz", crystal(energy=energy))
-    settings = DatasetConfig(name="a", train=("b*.xyz",), test=("t.xyz",)).model_copy(
-        update={"train": ("b*.xyz",), "test": ("t.xyz",)}
-    )
-    assert [frame.energy for frame in read_frames(settings, "train", tmp_path)] == [-1.0, -2.0]
-    assert [frame.energy for frame in read_frames(settings, "test", tmp_path)] == [-3.0]
-    assert read_frames(settings, "valid", tmp_path) == []
 
 
 def test_units_are_converted_once(tmp_path: Path) -> None:
@@ -256,66 +220,6 @@ def test_an_isolated_atom_is_a_frame(tmp_path: Path) -> None:
     atom.calc = SinglePointCalculator(atom, energy=-13.6)
     (frame,) = read(atom, tmp_path / "a.xyz")
     assert (len(frame.atoms), frame.energy) == (1, -13.6)
-
-
-def broken(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
-FRAME = "1\nenergy=-1.0\nH 0 0 0\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (FRAME + "\n" + FRAME, r"beyond its first 1 frames: line 4 is '' instead of a number of atoms"),
-        (FRAME + "2\nenergy=-1.0\nH 0 0 0\n", r"beyond its first 1 frames: the file ends in the middle of frame 1"),
-        (FRAME + "-2\n\n", r"line 4 is '-2'"),
-        ("1\nenergy=-1.0\nH 0 0 zero\n", r"cannot be read beyond its first 0 frames"),
-        ("", "holds no structure"),
-    ],
-)
-def test_a_broken_file_is_named(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(ValueError, match=rf"a\.xyz.*{says}"):
-        read_frames(config(broken(tmp_path / "a.xyz", text)), "train")
-
-
-def test_blank_lines_at_the_end_are_no_mistake(tmp_path: Path) -> None:
-    assert len(read_frames(config(broken(tmp_path / "a.xyz", FRAME + FRAME + "\n \n")), "train")) == 2
-
-
-def test_an_empty_last_frame_is_not_overlooked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.xyz:1: the frame has no atoms"):
-        read_frames(config(broken(tmp_path / "a.xyz", FRAME + "0\n\n")), "train")
-
-
-@pytest.mark.parametrize("name", ["a.traj", "a.db"])
-def test_a_foreign_file_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} cannot be read"):
-        read_frames(config(broken(tmp_path / name, "nothing of the kind" * 100)), "train")
-
-
-def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data set 'salt', train: .*none\.xyz is no file"):
-        read_frames(config(tmp_path / "none.xyz"), "train")
-    with pytest.raises(ValueError, match=r"n\*\.xyz matches no file"):
-        read_frames(config(tmp_path / "n*.xyz"), "train")
-    with pytest.raises(ValueError, match="is a folder; name files"):
-        read_frames(config(tmp_path), "train")
-    write(tmp_path / "a.xyz", crystal())
-    with pytest.raises(ValueError, match="given more than once"):
-        read_frames(config(tmp_path / "a.xyz", tmp_path / "*.xyz"), "train")
-    assert not (tmp_path / "none.db").exists()
-
-
-def test_names_with_brackets_are_meant_literally(tmp_path: Path) -> None:
-    folder = tmp_path / "run[1]"
-    folder.mkdir()
-    write(folder / "a.xyz", crystal())
-    settings = config(tmp_path / "x").model_copy(update={"train": ("a*.xyz",)})
-    assert len(read_frames(settings, "train", folder)) == 1
-    assert len(read_frames(config(folder / "a.xyz"), "train")) == 1
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
