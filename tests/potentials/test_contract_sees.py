@@ -12,7 +12,7 @@ import potentials.backbones.schnet as schnet_module
 from potentials.backbones.painn import PaiNNConfig
 from potentials.backbones.schnet import SchNetConfig
 from potentials.derivatives import TensorInputs
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import StructureContext
 from potentials.potential import Potential, PotentialConfig
@@ -28,8 +28,9 @@ class Altered(Potential):
 
     change: Sites
 
-    def site_energies(self, inputs: TensorInputs, vectors_E3: Tensor, edges: Edges) -> Tensor:
-        return self.change(inputs, super().site_energies(inputs, vectors_E3, edges), vectors_E3, edges)
+    def site_energies(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+        vectors_E3 = geometry.distance[:, None] * geometry.direction
+        return self.change(inputs, super().site_energies(inputs, geometry, edges), vectors_E3, edges)
 
 
 def altered(change: Sites) -> Potential:
@@ -46,10 +47,6 @@ def potential_of(backbone: PaiNNConfig | SchNetConfig, **settings: bool) -> Pote
 def pair_energy(vectors: Tensor) -> Tensor:
     """Smooth, and zero at the cutoff of 4 Å."""
     return (1 - vectors.square().sum(1, keepdim=True) / 16).clamp(min=0) ** 3
-
-
-def absolute_positions(inputs: TensorInputs, energies: Tensor, vectors: Tensor, edges: Edges) -> Tensor:
-    return energies + 0.1 * torch.sin(inputs.positions[:, 0])
 
 
 def preferred_axis(inputs: TensorInputs, energies: Tensor, vectors: Tensor, edges: Edges) -> Tensor:
@@ -96,9 +93,6 @@ def detached_elements(inputs: TensorInputs, energies: Tensor, vectors: Tensor, e
 
 
 ALTERED: list[tuple[Sites, str]] = [
-    (absolute_positions, "translation"),
-    (absolute_positions, "lattice_moves"),
-    (absolute_positions, "wrapping"),
     (preferred_axis, "rotation"),
     (handed, "reflection"),
     (order_of_atoms, "permutation"),
@@ -132,6 +126,23 @@ class Results(Potential):
     def forward(self, graph: AtomicGraph) -> dict[str, Tensor]:
         results = super().forward(graph)
         return {**results, self.quantity: results[self.quantity] * self.factor}
+
+
+class Somewhere(Potential):
+    """A potential that knows where the origin is."""
+
+    def forward(self, graph: AtomicGraph) -> dict[str, Tensor]:
+        results = super().forward(graph)
+        energies = results["energies"] + 0.1 * torch.sin(graph.positions[:, 0])
+        energy = torch.zeros_like(results["energy"]).index_add(0, graph.graph_index, energies)
+        return {**results, "energies": energies, "energy": energy}
+
+
+@pytest.mark.parametrize("name", ["translation", "lattice_moves", "wrapping", "forces", "stress"])
+def test_an_origin_is_seen(name: str) -> None:
+    potential = Somewhere(PotentialConfig(backbone=SCHNET, heads=("a", "b"), head_width=8)).double()
+    with pytest.raises(AssertionError):
+        CONTRACT[name](PotentialUnderTest.of(potential))
 
 
 @pytest.mark.parametrize(
@@ -244,4 +255,4 @@ def test_check_contract_passes_a_good_potential_and_leaves_it_alone() -> None:
 
 def test_check_contract_names_all_that_failed() -> None:
     with pytest.raises(AssertionError, match=r"(?s)checks failed\ntranslation: .*lattice_moves: .*wrapping: "):
-        check_contract(altered(absolute_positions).double())
+        check_contract(Somewhere(PotentialConfig(backbone=SCHNET, heads=("a",), head_width=8)))
