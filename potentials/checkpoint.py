@@ -46,12 +46,17 @@ def save_checkpoint(path: Path | str, potential: Potential, manifest: Manifest) 
         manifest: see `potentials.manifest.describe`.
 
     Raises:
-        ValueError: a weight is not finite.
+        ValueError: a weight, or what a golden structure gives, is not finite.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in potential.state_dict().items()}
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"weight {name} is not finite; a potential like this is not written")
+    for index, golden in enumerate(manifest.golden):
+        if not np.isfinite([golden.energy, *np.ravel(golden.forces)]).all():
+            raise ValueError(
+                f"energy or forces of golden structure {index} are not finite; this potential is not written"
+            )
     text = manifest.model_dump_json()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,13 +84,17 @@ def load_checkpoint(path: Path | str) -> tuple[Potential, Manifest]:
     """
     content, tensors = _upgrade(path, _read(path))
     manifest = _parse(path, content)
-    potential = Potential(manifest.potential)
+    potential = Potential(manifest.potential).to(DTYPES[manifest.dtype])  # before: float32 would round float64 weights
+    for name, value in potential.state_dict().items():
+        if name in tensors and tensors[name].dtype != value.dtype:
+            was, wanted = (str(dtype).removeprefix("torch.") for dtype in (tensors[name].dtype, value.dtype))
+            raise CheckpointError(f"{path}: {name} is {was} instead of {wanted}; the file is damaged, copy it again")
     try:
         potential.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: its weights do not fit its own configuration ({first})") from None
-    potential = potential.to(DTYPES[manifest.dtype]).eval().requires_grad_(requires_grad=False)
+    potential = potential.eval().requires_grad_(requires_grad=False)
     _check_golden(path, potential, manifest)
     return potential, manifest
 
@@ -100,6 +109,8 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
 
 def _read(path: Path | str) -> Content:
     """Manifest and tensors as they were written."""
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path}: this is a folder; name the checkpoint in it")
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: there is no such file")
     try:
@@ -117,7 +128,7 @@ def _read(path: Path | str) -> Content:
         version = content["format_version"]
     except (ValueError, TypeError, KeyError):
         raise CheckpointError(f"{path}: its manifest is not readable; the file is damaged, copy it again") from None
-    if not isinstance(version, int) or version < 1 or version > FORMAT_VERSION:
+    if type(version) is not int or version < 1 or version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: checkpoint format {version}; this gfm-ase reads up to {FORMAT_VERSION}: pip install -U gfm-ase"
         )
@@ -144,7 +155,10 @@ def _parse(path: Path | str, content: dict[str, Any]) -> Manifest:
 
 def _check_golden(path: Path | str, potential: Potential, manifest: Manifest) -> None:
     for index, golden in enumerate(manifest.golden):
-        again = golden_structure(potential, golden.atoms(), golden.head)
+        try:
+            again = golden_structure(potential, golden.atoms(), golden.head)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: golden structure {index} cannot be computed ({error})") from None
         for name in ("energy", "forces", "stress"):
             was, now = getattr(golden, name), getattr(again, name)
             if was is None and now is None:

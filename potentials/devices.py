@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+
+COUNTS: dict[str, Callable[[], int]] = {
+    "cuda": torch.cuda.device_count,
+    "xpu": torch.xpu.device_count,
+    "mps": torch.mps.device_count,
+}
+"""How many GPUs of each kind there are."""
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -17,7 +26,13 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError:
         raise ValueError(f"device {device!r} is not a device name; use 'auto', 'cpu' or 'cuda'") from None
-    count = torch.cuda.device_count() if chosen.type == "cuda" else 0
-    if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= count):
-        raise ValueError(f"device {str(device)!r} was asked for, but torch sees {count} GPUs; use 'cpu' or 'auto'")
+    if chosen.type == "cpu":
+        return chosen
+    if chosen.type not in COUNTS:
+        raise ValueError(f"device {str(device)!r} is not one that computes here; use 'auto', 'cpu' or 'cuda'")
+    count = COUNTS[chosen.type]()
+    if (chosen.index or 0) >= count:
+        raise ValueError(
+            f"device {str(device)!r} was asked for, but torch sees {count} GPUs of that kind; use 'cpu' or 'auto'"
+        )
     return chosen

@@ -166,6 +166,6 @@ def golden_structure(potential: Potential, atoms: Atoms, head: str) -> GoldenStr
 
 def in_float64(potential: Potential) -> Potential:
     """A copy with the network in float64, on the CPU: what golden structures are computed with."""
-    copy = Potential(potential.config)
+    copy = Potential(potential.config).double()  # before the weights come: they may be float64 themselves
     copy.load_state_dict({name: value.cpu() for name, value in potential.state_dict().items()}, strict=True)
-    return copy.double()
+    return copy

@@ -1,0 +1,100 @@
+"""Every format version ever written stays readable, and says the same numbers for ever."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from potentials import checkpoint as checkpoints
+from potentials.checkpoint import load_checkpoint
+from potentials.manifest import FORMAT_VERSION
+from potentials.potential import Potential
+from potentials.structures import graph_from_atoms
+
+GOLD = Path(__file__).parent.parent / "gold"
+FILES = sorted(GOLD.glob("checkpoint_v*.safetensors"))
+
+DIGITS = 1e-9
+"""eV, eV/Å, eV/Å³: the numbers below were computed in float64 and have 12 decimals."""
+
+ALLOY = (
+    -0.8560907872793448,
+    [
+        [0.009520219795, -0.001095913570, 0.003085873519],
+        [0.034960296099, -0.016582806168, -0.002848399608],
+        [-0.024811931410, 0.035332138475, -0.017545589463],
+        [-0.019668584484, -0.017653418736, 0.017308115553],
+    ],
+    [-0.010003367621, -0.009474750068, -0.010403216255, -0.000685317384, 0.000318614489, -0.000870236085],
+)
+"""Energy, forces and Voigt stress."""
+
+ION = (
+    -194.27964294148634,
+    [
+        [-0.017460107205, 0.227893511474, 0.0],
+        [-0.039651497013, -0.176899778362, 0.0],
+        [-0.329822193011, 0.022420080411, 0.0],
+        [0.035927156015, 0.224683224773, 0.0],
+        [0.175503320607, -0.149048519148, 0.178815579687],
+        [0.175503320607, -0.149048519148, -0.178815579687],
+    ],
+)
+"""Energy and forces."""
+
+
+def evaluate(potential: Potential, atoms: Atoms, head: str) -> dict[str, np.ndarray]:
+    graph = graph_from_atoms(atoms, potential.cutoff, dataset=potential.head_index(head))
+    return {name: value.detach().numpy() for name, value in potential.double()(graph).items()}
+
+
+def test_there_is_one_of_each_version() -> None:
+    assert [path.name for path in FILES] == [f"checkpoint_v{version}.safetensors" for version in _versions()]
+    assert all(path.stat().st_size < 100_000 for path in FILES)
+
+
+def _versions() -> range:
+    return range(1, FORMAT_VERSION + 1)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_file_is_of_its_version(path: Path) -> None:
+    content, _ = checkpoints._read(path)
+    assert path.stem == f"checkpoint_v{content['format_version']}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_crystal(path: Path) -> None:
+    alloy = bulk("Cu", cubic=True)
+    alloy.numbers[0] = 13
+    alloy.rattle(0.1, seed=1)
+    found = evaluate(load_checkpoint(path)[0], alloy, "emt")
+    energy, forces, stress = ALLOY
+    assert found["energy"][0] == pytest.approx(energy, abs=DIGITS)
+    assert found["forces"] == pytest.approx(np.array(forces), abs=DIGITS)
+    voigt = [found["stress"][0, row, column] for row, column in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))]
+    assert voigt == pytest.approx(stress, abs=DIGITS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_charged_molecule(path: Path) -> None:
+    ion = molecule("CH3OH")
+    ion.info.update(charge=1.0, spin=1.0)
+    found = evaluate(load_checkpoint(path)[0], ion, "xtb")
+    energy, forces = ION
+    assert found["energy"][0] == pytest.approx(energy, abs=DIGITS)
+    assert found["forces"] == pytest.approx(np.array(forces), abs=DIGITS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_manifest(path: Path) -> None:
+    _, manifest = load_checkpoint(path)
+    assert tuple(manifest.heads) == ("emt", "xtb")
+    assert manifest.heads["emt"].e0 == {"Al": -0.1, "Cu": -0.25}
+    assert manifest.heads["xtb"].elements == ("H", "C", "O")
+    assert manifest.heads["xtb"].test_errors == {"energy_mae_eV_per_atom": 0.0125}
+    assert (manifest.heads["emt"].scale, manifest.heads["emt"].shift, manifest.heads["xtb"].scale) == (0.7, 0.05, 1.9)
+    assert manifest.potential.charge_and_spin
+    assert (manifest.cutoff, manifest.dtype, len(manifest.golden)) == (4.0, "float32", 4)
