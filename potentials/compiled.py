@@ -77,7 +77,7 @@ def weights_and_buffers(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
-def example_inputs(device: torch.device) -> TensorInputs:
+def example_inputs(device: torch.device, dtype: torch.dtype) -> TensorInputs:
     """Inputs to trace with: a ring of 7 atoms and 11 pairs in 3 graphs; no two sizes are the same."""
     n_atoms, n_pairs, n_graphs = 7, 11, 3
     generator = torch.Generator().manual_seed(0)
@@ -99,7 +99,7 @@ def example_inputs(device: torch.device) -> TensorInputs:
         spin=torch.zeros(n_graphs, dtype=torch.float64),
         dataset=torch.zeros(n_graphs, dtype=torch.int64),
     )
-    return prepare(graph.to(device))
+    return prepare(graph.to(device), dtype)
 
 
 def pad_graphs(inputs: TensorInputs) -> TensorInputs:
@@ -138,8 +138,10 @@ class CompiledPotential:
                 eager: dict[str, Tensor] = self.potential(graph)
             return eager
         if self._compiled is None:
-            self._compiled = compile_function(self._evaluate, self._state, example_inputs(self.potential.device))
-        values = self._compiled(self._state, pad_graphs(prepare(graph)))
+            self._compiled = compile_function(
+                self._evaluate, self._state, example_inputs(self.potential.device, self.potential.dtype)
+            )
+        values = self._compiled(self._state, pad_graphs(prepare(graph, self.potential.dtype)))
         results = dict(zip(RESULTS, values, strict=True))
         for name in ("energy", "virial", "stress"):
             results[name] = results[name][: graph.n_graphs]

@@ -3,6 +3,9 @@
 The energy depends on positions and cells through the edge vectors r_e alone. So one gradient g_e = dE/dr_e holds every
 first derivative: the force on an atom is the sum of g over its own edges minus the sum over the edges in which it is
 the neighbour, and dE/dε = Σ_e r_e ⊗ g_e. No strain variable, no second pass, forces add up to zero by construction.
+
+A backbone sees a vector as its length d and its direction u, and is differentiated with respect to both as if they
+were free: g = ∂E/∂d u + (∂E/∂u - (∂E/∂u · u) u) / d, whatever the function does off the sphere.
 """
 
 from __future__ import annotations
@@ -13,18 +16,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 
 
 class TensorInputs(NamedTuple):
-    """What the potential's function of tensors takes: a graph with its edges made ready; shapes as in `AtomicGraph`."""
+    """What the potential's function of tensors takes: a graph with its edges made ready; shapes as in `AtomicGraph`.
 
-    positions: Tensor
+    `vectors` [E, 3] are float64, `distance` [E] and `direction` [E, 3] in the dtype of the network; Å.
+    """
+
     numbers: Tensor
     graph_index: Tensor
     cell: Tensor
-    edge_shift: Tensor
     charge: Tensor
     spin: Tensor
     dataset: Tensor
@@ -33,6 +37,9 @@ class TensorInputs(NamedTuple):
     reverse: Tensor
     starts: Tensor
     rows: Tensor
+    vectors: Tensor
+    distance: Tensor
+    direction: Tensor
 
     @property
     def edges(self) -> Edges:
@@ -40,18 +47,22 @@ class TensorInputs(NamedTuple):
         return Edges(self.neighbour, self.centre, self.reverse, self.starts, self.rows)
 
 
-SiteEnergies = Callable[[TensorInputs, Tensor, Edges], Tensor]
+SiteEnergies = Callable[[TensorInputs, EdgeGeometry, Edges], Tensor]
 
 
-def prepare(graph: AtomicGraph) -> TensorInputs:
-    """The tensors of a graph, in the order that compiled functions take them."""
+def prepare(graph: AtomicGraph, dtype: torch.dtype) -> TensorInputs:
+    """The tensors of a graph, in the order that compiled functions take them; `dtype` is the network's.
+
+    Vectors are made here and not in the compiled function: a compiler would rather compute a square root again for
+    every feature than keep it.
+    """
     edges = Edges.of(graph)
+    vectors_E3 = edge_vectors(graph, edges)
+    distance_E = vectors_E3.norm(dim=1)
     return TensorInputs(
-        graph.positions,
         graph.numbers,
         graph.graph_index,
         graph.cell,
-        graph.edge_shift,
         graph.charge,
         graph.spin,
         graph.dataset,
@@ -60,15 +71,19 @@ def prepare(graph: AtomicGraph) -> TensorInputs:
         edges.reverse,
         edges.starts,
         edges.rows,
+        vectors_E3,
+        distance_E.to(dtype),
+        (vectors_E3 / distance_E[:, None]).to(dtype),
     )
 
 
-def edge_vectors(inputs: TensorInputs) -> Tensor:
+def edge_vectors(graph: AtomicGraph, edges: Edges) -> Tensor:
     """[E, 3] float64 Å, from each centre to its neighbour's image."""
-    cell_E33 = inputs.cell[inputs.graph_index[inputs.centre]]
-    between = inputs.positions[inputs.neighbour] - inputs.positions[inputs.centre]
-    # three multiply-adds: a batched product of 1 × 3 with 3 × 3 would cost more than the network's first layer
-    return between + (inputs.edge_shift[:, :, None] * cell_E33).sum(1)
+    between = graph.positions[edges.neighbour] - graph.positions[edges.centre]
+    if graph.n_graphs == 1:
+        return between + graph.edge_shift @ graph.cell[0]
+    cell_E33 = graph.cell[graph.graph_index[edges.centre]]
+    return between + (graph.edge_shift[:, :, None] * cell_E33).sum(1)
 
 
 def assemble(site_energies: SiteEnergies, inputs: TensorInputs, *, training: bool) -> dict[str, Tensor]:
@@ -76,18 +91,21 @@ def assemble(site_energies: SiteEnergies, inputs: TensorInputs, *, training: boo
 
     With `training` the results can be differentiated once more, to the weights.
     """
-    edges = inputs.edges
-    vectors_E3 = edge_vectors(inputs)
     with torch.enable_grad():
-        variable_E3 = vectors_E3.detach().requires_grad_()
-        energies_N = site_energies(inputs, variable_E3, edges)
-        (gradient_E3,) = torch.autograd.grad(energies_N.sum(), variable_E3, create_graph=training)
+        geometry = EdgeGeometry(inputs.distance.detach().requires_grad_(), inputs.direction.detach().requires_grad_())
+        energies_N = site_energies(inputs, geometry, inputs.edges)
+        along_E, across_E3 = torch.autograd.grad(
+            energies_N.sum(), (geometry.distance, geometry.direction), create_graph=training, materialize_grads=True
+        )
     if not training:
-        energies_N, gradient_E3 = energies_N.detach(), gradient_E3.detach()
-    return collect(inputs, energies_N, gradient_E3, vectors_E3)
+        energies_N, along_E, across_E3 = energies_N.detach(), along_E.detach(), across_E3.detach()
+    direction_E3, across_E3 = inputs.direction.double(), across_E3.double()
+    across_E3 = across_E3 - (across_E3 * direction_E3).sum(1, keepdim=True) * direction_E3
+    gradient_E3 = along_E.double()[:, None] * direction_E3 + across_E3 / inputs.distance.double()[:, None]
+    return collect(inputs, energies_N, gradient_E3)
 
 
-def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor, vectors_E3: Tensor) -> dict[str, Tensor]:
+def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor) -> dict[str, Tensor]:
     """Sums per graph and per atom; the gradient [E, 3] is dE/d(edge vector) in eV/Å."""
     edges = inputs.edges
     n_graphs = inputs.cell.shape[0]
@@ -95,7 +113,7 @@ def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor, vecto
     energy_G = energies_N.new_zeros(n_graphs + 1).index_add(0, inputs.graph_index, energies_N)[:n_graphs]
     forces_N3 = edges.sum_to_centre(gradient_E3) - edges.sum_to_neighbour(gradient_E3)
     # an edge's r ⊗ g, first summed around atoms, then over the atoms of a graph
-    virial_N33 = edges.sum_to_centre(vectors_E3[:, :, None] * gradient_E3[:, None, :])
+    virial_N33 = edges.sum_to_centre(inputs.vectors[:, :, None] * gradient_E3[:, None, :])
     virial_G33 = virial_N33.new_zeros((n_graphs + 1, 3, 3)).index_add(0, inputs.graph_index, virial_N33)[:n_graphs]
     virial_G33 = (virial_G33 + virial_G33.transpose(1, 2)) / 2
     volume_G = torch.linalg.vecdot(torch.linalg.cross(inputs.cell[:, 0], inputs.cell[:, 1]), inputs.cell[:, 2]).abs()

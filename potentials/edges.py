@@ -57,6 +57,19 @@ class _Gather(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
+class EdgeGeometry:
+    """Where the neighbours are.
+
+    Attributes:
+        distance: [E] Å.
+        direction: [E, 3] unit vectors from the centre to the neighbour.
+    """
+
+    distance: Tensor
+    direction: Tensor
+
+
+@dataclass(frozen=True)
 class Edges:
     """Who is connected to whom.
 

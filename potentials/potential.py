@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from potentials.backbones import BACKBONES, AnyBackboneConfig
 from potentials.backbones.painn import PaiNNConfig
 from potentials.derivatives import TensorInputs, assemble, prepare
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import SiteEnergyHeads, StructureContext
 from potentials.references import References
@@ -109,18 +109,18 @@ class Potential(nn.Module):
         single.load_state_dict(state, strict=True)
         return single.train(self.training)
 
-    def site_energies(self, inputs: TensorInputs, vectors_E3: Tensor, edges: Edges) -> Tensor:
-        """[N] energies of atoms in eV, float64, as a function of the [E, 3] edge vectors in Å."""
+    def site_energies(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+        """[N] energies of atoms in eV, float64, as a function of the edges' distances and directions."""
         context_NF = None
         if self.context is not None:
             context_NF = self.context(inputs.charge, inputs.spin, inputs.graph_index)
         dataset_N = inputs.dataset[inputs.graph_index]
-        features_NF = self.backbone(inputs.numbers, vectors_E3.to(self.dtype), edges, context_NF)
+        features_NF = self.backbone(inputs.numbers, geometry, edges, context_NF)
         output_N = self.branches(features_NF, dataset_N)
         energies_N: Tensor = self.references(output_N, inputs.numbers, dataset_N)
         return energies_N
 
     def forward(self, graph: AtomicGraph | TensorInputs) -> dict[str, Tensor]:
         """All quantities of all graphs of the batch; differentiable to the weights while gradients are on."""
-        inputs = prepare(graph) if isinstance(graph, AtomicGraph) else graph
+        inputs = prepare(graph, self.dtype) if isinstance(graph, AtomicGraph) else graph
         return assemble(self.site_energies, inputs, training=torch.is_grad_enabled())

@@ -31,6 +31,6 @@ def check_finite(result: StepResult, batch: Labelled) -> None:
     where = "its predictions are not finite for" if named else "a gradient is not finite in the batch of"
     shown = ", ".join((named or list(batch.source))[:5])
     raise TrainingError(
-        f"the loss is {float(result.loss)} and the step was not taken: {where} {shown}; look at these structures, or"
-        " lower optimizer.learning_rate; --resume goes on from the last state"
+        f"the loss is {float(result.loss)} and the step was not taken: {where} {shown}; look at these structures,"
+        " or begin anew with a lower optimizer.learning_rate; the state before the step is saved"
     )

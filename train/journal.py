@@ -26,22 +26,26 @@ class Journal:
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
         self.path = folder / "journal.jsonl"
         self.table = folder / "journal.csv"
-        self._board = _open_board(folder / "tensorboard") if tensorboard else None
+        self._board_folder = folder / "tensorboard"
+        self._open_board = _board_writer() if tensorboard else None
+        self._board: Any = None
 
-    def rewind(self, step: int) -> None:
-        """Forget rows after a step: a resumed run writes them again."""
-        rows = [row for row in read_journal(self.path) if row["step"] <= step] if self.path.exists() else []
+    def rewind(self, epochs: int) -> None:
+        """Forget rows after so many whole epochs: a resumed run writes them again."""
+        rows = [row for row in read_journal(self.path) if row["epoch"] <= epochs] if self.path.exists() else []
         _replace(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self._write_table(rows)
 
     def append(self, row: Row) -> None:
-        """Add one row; it must have `step`."""
+        """Add one row; it must have `step` and `epoch`."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self._write_table(read_journal(self.path))
-        if self._board is not None:
+        if self._open_board is not None:
+            # only now: a run that fails before its first row leaves nothing; rows that a resumed run repeats are purged
+            self._board = self._board or self._open_board(str(self._board_folder), purge_step=row["step"])
             for name, value in flatten(row).items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(name, value, row["step"])
@@ -91,13 +95,16 @@ def write_json(path: Path, content: Any) -> None:
 
 def _replace(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def _open_board(folder: Path) -> Any:
+def _board_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError("log.tensorboard = true needs the extra: pip install gfm-ase[track]") from None
-    return SummaryWriter(str(folder))
+    return SummaryWriter

@@ -11,13 +11,15 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 
 from train.config import RunConfig, dump_config
 from train.data import Dataset, load_datasets
 from train.export import environment
+from train.guard import TrainingError
 from train.journal import write_json
 from train.progress import Reporter
-from train.run import STATE, Run, TrainingResult
+from train.run import MODEL, STATE, Run, TrainingResult
 from train.state import Tally
 
 
@@ -41,18 +43,23 @@ def train(
             that would not be finite.
     """
     reporter = Reporter(console)
-    prepare_folder(config.output, resume=resume, overwrite=overwrite)
+    check_folder(config.output, resume=resume, overwrite=overwrite)
     with reporter.reading() as progress:
         datasets = load_datasets(config, progress)
     describe_data(datasets, reporter)
     run = Run(config, datasets, reporter)
     if resume:
         run.resume()
+    else:
+        make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
     write_json(config.output / "config.json", dump_config(config))
     write_json(config.output / "environment.json", environment())
     try:
         with reporter.training(config.stop.epochs, run.position.epoch), stop_signals() as asked:
             reason = loop(run, asked)
+    except TrainingError:
+        run.save()  # the step was not taken
+        raise
     finally:
         run.journal.close()
     if reason == "interrupted":
@@ -64,7 +71,6 @@ def loop(run: Run, asked: Callable[[], bool]) -> str:
     """Epochs until one of the reasons to end; each validated, the state saved in between."""
     stop, log, position = run.config.stop, run.config.log, run.position
     clock = Clock(position.seconds)
-    reason = "epochs"
 
     def pause() -> bool:
         position.seconds = clock.total()
@@ -76,25 +82,24 @@ def loop(run: Run, asked: Callable[[], bool]) -> str:
     def out_of_time() -> bool:
         return stop.max_minutes is not None and position.seconds > 60 * stop.max_minutes
 
-    while position.epoch < stop.epochs:
+    def out_of_patience() -> bool:
+        return stop.patience is not None and position.worse >= stop.patience
+
+    while position.epoch < stop.epochs and not out_of_patience():
         began = time.perf_counter()
         if not run.train_epoch(pause):
             run.save()
             if asked():
                 return "interrupted"
-            reason = "max_minutes"
-        position.seconds = clock.total()
-        finished = position.epoch + 1 == stop.epochs or reason != "epochs"
-        if finished or (position.epoch + 1) % log.validate_every == 0:
+            # not in the state: a resumed run is judged where it would have been without the stop
             run.record(run.validate(), time.perf_counter() - began)
-        if reason != "epochs":
-            break
+            return "max_minutes"
+        position.seconds = clock.total()
+        if position.epoch + 1 == stop.epochs or (position.epoch + 1) % log.validate_every == 0:
+            run.record(run.validate(), time.perf_counter() - began)
         position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()
-        if stop.patience is not None and position.worse >= stop.patience:
-            reason = "patience"
-            break
     run.save()
-    return reason
+    return "epochs" if position.epoch == stop.epochs else "patience"
 
 
 class Clock:
@@ -117,17 +122,21 @@ class Clock:
         self._saved = time.perf_counter()
 
 
-def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the run's folder, or refuse to write over another run."""
+def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to write over another run."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output = {folder} is a file; it must be a folder")
-    holds_run = (folder / STATE).exists() or (folder / "journal.jsonl").exists()
-    if holds_run and not resume:
-        if not overwrite:
-            raise ValueError(f"{folder} holds a run already: --resume to go on with it, --overwrite to begin anew")
-        for name in (STATE, "journal.jsonl", "journal.csv", "errors.json", "model.safetensors"):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    holds_run = any((folder / name).exists() for name in (STATE, MODEL, "journal.jsonl"))
+    if holds_run and not (resume or overwrite):
+        raise ValueError(f"{folder} holds a run already: --resume to go on with it, --overwrite to begin anew")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of a new run, without what an earlier one left there."""
+    for name in (STATE, MODEL, "journal.jsonl", "journal.csv", "errors.json"):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "tensorboard").exists():
+        shutil.rmtree(folder / "tensorboard")
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -137,7 +146,7 @@ def describe_data(datasets: list[Dataset], reporter: Reporter) -> None:
         counts = ", ".join(f"{len(getattr(dataset, split))} {split}" for split in ("train", "valid", "test"))
         reporter.say(f"[bold]{dataset.name}[/bold]: {counts}; {' '.join(dataset.elements('train'))}")
         for warning in dataset.warnings:
-            reporter.say(f"  [yellow]{warning}[/yellow]")
+            reporter.say(f"  [yellow]{escape(warning)}[/yellow]")  # it quotes paths and numbers in brackets
 
 
 @contextmanager

@@ -98,4 +98,7 @@ class Optimizer:
         for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
             average.copy_(tensors[f"average.{name}"])
             if steps:
-                self.adam.state[parameter] = {key: tensors[f"{key}.{name}"].clone() for key in ADAM}
+                # clones: the fused step writes into them, and all three lie where the parameter lies
+                self.adam.state[parameter] = {
+                    key: tensors[f"{key}.{name}"].to(parameter.device, copy=True) for key in ADAM
+                }

@@ -86,15 +86,17 @@ class Reporter:
     def validated(self, row: dict[str, Any]) -> None:
         """One line for a validation."""
         self._atoms, self._since = 0, time.perf_counter()  # validation is not the speed of training
-        parts = [f"epoch {row['epoch']:>4}  loss {row['train_loss']:.4f} valid {row['valid_loss']:.4f}"]
+        parts = [f"epoch {row['epoch']:>4}  loss {row['train_loss']:.4f}"]
+        if row["valid_loss"] is not None:
+            parts[0] += f" valid {row['valid_loss']:.4f}"
         for name, errors in row["valid"].items():
-            shown = []
+            shown: list[str] = []
             if "energy_mae_eV_per_atom" in errors:
                 shown.append(f"{1e3 * errors['energy_mae_eV_per_atom']:.1f} meV/atom")
             if "forces_mae_eV_per_A" in errors:
                 shown.append(f"{1e3 * errors['forces_mae_eV_per_A']:.0f} meV/Å")
             if "stress_mae_eV_per_A3" in errors:
                 shown.append(f"{160.21766 * errors['stress_mae_eV_per_A3']:.2f} GPa")
-            parts.append(f"{name}: {', '.join(shown)}")
+            parts += [f"{name}: {', '.join(shown)}"] if shown else []
         best = "  [green]best[/green]" if row["best_epoch"] == row["epoch"] else ""
         self.say("  |  ".join(parts) + best)

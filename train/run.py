@@ -116,9 +116,13 @@ class Run:
         """Journal, best weights and patience after a validation; without validation data the training loss judges."""
         position, tally = self.position, self.position.tally
         if not math.isfinite(validation.loss):
-            raise TrainingError("the validation loss is not finite; the last state stands: lower the learning rate")
+            raise TrainingError(
+                f"the validation loss of epoch {position.epoch + 1} is {validation.loss}; begin anew with a lower"
+                " optimizer.learning_rate"
+            )
         train_loss = tally.loss / max(1, tally.structures)
-        judged = validation.loss if any(dataset.valid for dataset in self.datasets) else train_loss
+        valid_loss = validation.loss if any(dataset.valid for dataset in self.datasets) else None
+        judged = train_loss if valid_loss is None else valid_loss
         if judged < position.best_loss:
             position.best_loss, position.best_epoch, position.worse = judged, position.epoch + 1, 0
             self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
@@ -130,7 +134,7 @@ class Run:
             "seconds": round(position.seconds, 3),
             "learning_rate": learning_rate((position.epoch + 1) / self.config.stop.epochs, self.config.optimizer),
             "train_loss": train_loss,
-            "valid_loss": validation.loss,
+            "valid_loss": valid_loss,
             "best_epoch": position.best_epoch,
             "largest_gradient": tally.largest_gradient,
             "atoms_per_second": tally.atoms / max(epoch_seconds, 1e-9),
@@ -159,7 +163,7 @@ class Run:
         self.best = {name: value.to(self.device) for name, value in state.part("best.").items()}
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
         self.position = state.position
-        self.journal.rewind(self.position.steps)
+        self.journal.rewind(self.position.epoch)
 
     def fingerprints(self) -> dict[str, dict[str, str]]:
         """Content hashes of all splits."""

@@ -72,10 +72,13 @@ def save_state(path: Path, state: RunState) -> None:
     beside = path.with_name(f".{path.name}.tmp")
     metadata = {"position": asdict(state.position), "config": state.config, "data": state.data}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
-    save_file(tensors, beside, metadata={KEY: json.dumps(metadata)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        save_file(tensors, beside, metadata={KEY: json.dumps(metadata)})
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> RunState:

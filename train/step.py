@@ -64,7 +64,7 @@ class LossAndGradients:
 
     def __call__(self, batch: Labelled) -> StepResult:
         """Loss and gradients of one batch; no rank or accumulation: the batch is all there is."""
-        inputs, targets = prepare(batch.graph), make_targets(batch, self.dataset_weights)
+        inputs, targets = prepare(batch.graph, self.potential.dtype), make_targets(batch, self.dataset_weights)
         totals = total_weights(targets)
         n_graphs = batch.graph.n_graphs
         if not self.compiled or batch.graph.n_atoms < 2 or batch.graph.n_edges < 2:
@@ -79,7 +79,7 @@ class LossAndGradients:
     def _compile(self) -> Callable[..., tuple[Tensor, ...]]:
         if self._function is None:
             device = self.potential.device
-            inputs = example_inputs(device)
+            inputs = example_inputs(device, self.potential.dtype)
             n_atoms, n_graphs = inputs.numbers.shape[0], inputs.cell.shape[0]
             exact: dict[str, Any] = {"dtype": torch.float64, "device": device}
             targets = Targets(

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 
 N_ELEMENTS = 119
 """Rows of an element embedding: atomic numbers up to 118, and 0."""
@@ -37,8 +37,8 @@ class BackboneConfig(BaseModel):
 class Backbone(nn.Module, ABC):
     """Message passing. A subclass keeps to the physics contract by construction where it can.
 
-    - Geometry enters by the edge vectors alone: translations and lattice shifts cannot matter, and the derivative with
-      respect to the edge vectors gives forces and stress at once.
+    - Geometry enters by the distances and directions of edges alone: translations and lattice shifts cannot matter,
+      and the derivatives with respect to them give forces and stress at once.
     - Every message carries a factor that vanishes smoothly at the cutoff.
     - Sums over neighbours, never means over counts that jump.
     """
@@ -46,8 +46,8 @@ class Backbone(nn.Module, ABC):
     width: int
 
     @abstractmethod
-    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
-        """[N] atomic numbers and [E, 3] vectors (Å, centre to neighbour) to [N, width] invariant features.
+    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
+        """[N] atomic numbers and where the neighbours are to [N, width] invariant features.
 
         `context_NF` [N, width], when given, is added to the element embedding (charge and spin of the structure).
         """

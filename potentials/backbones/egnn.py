@@ -9,7 +9,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS, Backbone, BackboneConfig, embed
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import BesselBasis, polynomial_envelope
 
 DISTANCE_FLOOR = 1e-2
@@ -57,11 +57,11 @@ class EGNN(Backbone):
             for _ in range(moves)
         )
 
-    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
+    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """See `Backbone.forward`."""
-        distance_E = vectors_E3.norm(dim=1)
-        envelope_E = polynomial_envelope(distance_E, self.cutoff)
-        radial_EB = self.radial(distance_E, envelope_E)
+        vectors_E3 = geometry.distance[:, None] * geometry.direction
+        envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
+        radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, numbers_N, context_NF)
         for layer, (centre, neighbour, radial) in enumerate(
             zip(self.from_centre, self.from_neighbour, self.from_radial, strict=True)

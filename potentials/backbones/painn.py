@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS, Backbone, BackboneConfig, embed
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import BesselBasis, polynomial_envelope
 
 NORM_FLOOR = 1e-4
@@ -52,29 +52,28 @@ class PaiNN(Backbone):
             for layer in range(depth)
         )
 
-    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
+    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """See `Backbone.forward`."""
-        distance_E = vectors_E3.norm(dim=1)
-        direction_E3 = vectors_E3 / distance_E[:, None]
-        radial_EB = self.radial(distance_E, polynomial_envelope(distance_E, self.cutoff))
+        radial_EB = self.radial(geometry.distance, polynomial_envelope(geometry.distance, self.cutoff))
         scalar_NF, vector_N3F = embed(self.embedding, numbers_N, context_NF), None
         for layer in range(self.depth):
-            scalar_NF, vector_N3F = self._message(layer, scalar_NF, vector_N3F, (radial_EB, direction_E3, edges))
+            sent_EF = edges.gather_neighbour(self.senders[layer](scalar_NF)) * self.filters[layer](radial_EB)
+            scalar_EF, vector_E3F = self._messages(sent_EF, vector_N3F, geometry, edges)
+            scalar_NF = scalar_NF + edges.sum_to_centre(scalar_EF)
+            gained_N3F = edges.sum_to_centre(vector_E3F)
+            vector_N3F = gained_N3F if vector_N3F is None else vector_N3F + gained_N3F
             scalar_NF, vector_N3F = self._update(layer, scalar_NF, vector_N3F)
         return scalar_NF
 
-    def _message(
-        self, layer: int, scalar_NF: Tensor, vector_N3F: Tensor | None, around: tuple[Tensor, Tensor, Edges]
+    def _messages(
+        self, sent_EF: Tensor, vector_N3F: Tensor | None, geometry: EdgeGeometry, edges: Edges
     ) -> tuple[Tensor, Tensor]:
-        radial_EB, direction_E3, edges = around
-        sent = edges.gather_neighbour(self.senders[layer](scalar_NF)) * self.filters[layer](radial_EB)
-        parts = sent.split(self.width, dim=1)
-        vector_E3F = parts[1][:, None, :] * direction_E3[:, :, None]
+        """What each edge carries: a scalar part [E, F] and a vector part [E, 3, F]."""
+        parts = torch.split(sent_EF, self.width, dim=1)
+        vector_E3F = parts[1][:, None, :] * geometry.direction[:, :, None]
         if vector_N3F is not None:
             vector_E3F = vector_E3F + parts[2][:, None, :] * edges.gather_neighbour(vector_N3F)
-        gained_N3F = edges.sum_to_centre(vector_E3F)
-        scalar_NF = scalar_NF + edges.sum_to_centre(parts[0])
-        return scalar_NF, gained_N3F if vector_N3F is None else vector_N3F + gained_N3F
+        return parts[0], vector_E3F
 
     def _update(self, layer: int, scalar_NF: Tensor, vector_N3F: Tensor) -> tuple[Tensor, Tensor]:
         left_N3F, right_N3F = self.mixers[layer](vector_N3F).split(self.width, dim=2)

@@ -8,7 +8,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS, Backbone, BackboneConfig, embed
-from potentials.edges import Edges
+from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import GaussianBasis, polynomial_envelope
 
 LOG2 = 0.6931471805599453
@@ -50,11 +50,10 @@ class SchNet(Backbone):
             nn.Sequential(nn.Linear(width, width), ShiftedSoftplus(), nn.Linear(width, width)) for _ in range(depth)
         )
 
-    def forward(self, numbers_N: Tensor, vectors_E3: Tensor, edges: Edges, context_NF: Tensor | None) -> Tensor:
+    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
         """See `Backbone.forward`."""
-        distance_E = vectors_E3.norm(dim=1)
-        envelope_E = polynomial_envelope(distance_E, self.cutoff)
-        radial_EB = self.radial(distance_E, envelope_E)
+        envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
+        radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, numbers_N, context_NF)
         for make_filter, into, out in zip(self.filters, self.inputs, self.outputs, strict=True):
             filter_EF = make_filter(radial_EB) * envelope_E[:, None]
