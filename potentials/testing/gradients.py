@@ -11,7 +11,7 @@ from potentials.graph import AtomicGraph, batch
 from potentials.testing.samples import cluster, crystal, slab, symmetric_crystals
 from potentials.testing.subject import Floats, PotentialUnderTest, require_close, require_vanishing
 
-STEP = 2e-4
+STEP = 5e-5
 """Cutoffs: step of the finite differences."""
 
 STENCIL = {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
@@ -90,11 +90,11 @@ def symmetric_sites(subject: PotentialUnderTest) -> None:
 def _no_kink(subject: PotentialUnderTest, name: str, atoms: Atoms) -> None:
     """Forces start from zero in proportion as an atom leaves its symmetric site."""
     sizes = {}
-    for step in subject.cutoff * np.array([1e-3, 1e-4, 1e-5]):
+    for step in subject.cutoff * np.array([3e-2, 1e-4, 1e-5, 1e-6]):
         moved = atoms.copy()
         moved.positions[-1] += step * np.array([0.48, 0.6, 0.64])
         sizes[step] = float(np.abs(subject.answer(moved).forces).max())
-    subject.require_signal(f"{name}: forces off the symmetric site", max(sizes.values()) * 100)
+    subject.require_signal(f"{name}: forces off the symmetric site", sizes.pop(max(sizes)))
     noise = 1e-12 * subject.energy_scale
     require_vanishing(f"{name}: forces near the symmetric site (eV/Å)", sizes, order=1, noise=noise)
 

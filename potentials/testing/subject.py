@@ -30,9 +30,10 @@ class Tolerances:
         value: two evaluations of what is one structure. Rounding errors of a network of some 100 operations in a chain
             come to about 100 units of the dtype: 1e-5 in float32. In float64 they come to 2e-14; the bound leaves room
             for coordinates that are themselves rounded at 1e-14 Å and for sums over hundreds of atoms.
-        derivative: a derivative against finite differences of fourth order, always in float64: the error
-            h⁴ f⁽⁵⁾/30 with steps of 2e-4 cutoffs and functions that change over 0.05 cutoffs is 1e-11, rounding over
-            step is 1e-10; weights have no such scale and leave a factor of 100.
+        derivative: a derivative against finite differences of fourth order, always in float64: of a wave of n half
+            periods in the cutoff, steps of h = 5e-5 cutoffs miss (n π h)⁴ / 30, which is 1e-9 for n = 80, four times
+            the highest radial function; rounding over step is 1e-11 for each atom. Weights have no such scale and
+            leave a factor of 100.
         trivial: a signal (in eV, eV/Å) below this part of the scale would pass a test by being nothing.
     """
 
