@@ -22,6 +22,13 @@ from potentials.derivatives import TensorInputs, prepare
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
 
+INDUCTOR: dict[str, Any] = {
+    # the matcher turns a product plus something into addmm, which copies the something before it multiplies
+    "pattern_matcher": False,
+    # keep what several kernels use, such as the envelope: by default up to 30 operations are done again for each feature
+    "realize_opcount_threshold": 8,
+}
+
 TensorFunction = Callable[[Mapping[str, Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
 """Of weights by name and of inputs whose first dimension varies, to results."""
 
@@ -54,8 +61,14 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
         return function(state, inputs)  # make_fx counts the arguments of a bound method wrongly
 
     with mode:
-        graph = make_fx(plain)(fake_state, fake_inputs)
-    compiled = torch.compile(graph, dynamic=True)
+        graph = make_fx(plain, decomposition_table={torch.ops.aten.addmm.default: _product_then_sum})(
+            fake_state, fake_inputs
+        )
+    compiled = torch.compile(graph, dynamic=True, options=INDUCTOR)
+
+    with torch.no_grad():
+        # compiled here and now: sizes that happened to be equal in a first batch would be taken for one and the same
+        compiled(state, list(example))
 
     def call(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -63,6 +76,13 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
         return results
 
     return call
+
+
+def _product_then_sum(added: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """`addmm` in two parts: the sum then joins the activation that follows it in one loop over memory."""
+    assert beta == 1, "linear layers only"
+    assert alpha == 1, "linear layers only"
+    return left @ right + added
 
 
 def _with_free_rows(mode: FakeTensorMode, value: Tensor) -> Tensor:
@@ -78,8 +98,11 @@ def weights_and_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 
 def example_inputs(device: torch.device, dtype: torch.dtype) -> TensorInputs:
-    """Inputs to trace with: a ring of 7 atoms and 11 pairs in 3 graphs; no two sizes are the same."""
-    n_atoms, n_pairs, n_graphs = 7, 11, 3
+    """Inputs to trace and compile with: no two sizes are the same, and they are as large as those of batches.
+
+    The compiler takes sizes as hints of how many threads are worth their while.
+    """
+    n_atoms, n_pairs, n_graphs = 401, 7001, 13
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(0, n_atoms, (2, n_pairs), generator=generator)
     pairs[1] = (pairs[0] + 1 + pairs[1] % (n_atoms - 1)) % n_atoms
