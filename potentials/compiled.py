@@ -25,7 +25,7 @@ from potentials.potential import Potential
 INDUCTOR: dict[str, Any] = {
     # the matcher turns a product plus something into addmm, which copies the something before it multiplies
     "pattern_matcher": False,
-    # keep what several kernels use, such as the envelope: by default up to 30 operations are done again for each feature
+    # keep what several kernels use, such as the envelope: by default up to 30 operations are done again per feature
     "realize_opcount_threshold": 8,
 }
 
@@ -65,6 +65,9 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
             fake_state, fake_inputs
         )
     compiled = torch.compile(graph, dynamic=True, options=INDUCTOR)
+    with torch.no_grad():
+        # the compiler too takes sizes that are equal at its first call for one symbol: here none are that need not be
+        compiled(state, list(example))
 
     with torch.no_grad():
         # compiled here and now: sizes that happened to be equal in a first batch would be taken for one and the same
