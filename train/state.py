@@ -93,11 +93,11 @@ def load_state(path: Path) -> RunState:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
-    except (SafetensorError, KeyError, OSError, ValueError):
-        raise ValueError(f"{path} is not the state of a run, or not whole; start without --resume") from None
-    position = metadata["position"]
-    where = Position(**{**position, "tally": Tally(**position["tally"])})
-    return RunState(where, metadata["config"], metadata["data"], tensors)
+        position = metadata["position"]
+        where = Position(**{**position, "tally": Tally(**position["tally"])})
+        return RunState(where, metadata["config"], metadata["data"], tensors)
+    except (SafetensorError, KeyError, TypeError, OSError, ValueError):
+        raise ValueError(f"{path} is not the state of a run, or not whole; begin anew with --overwrite") from None
 
 
 def check_same_run(state: RunState, config: dict[str, Any], data: dict[str, dict[str, str]]) -> None:

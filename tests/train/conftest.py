@@ -1,0 +1,81 @@
+"""Tiny data sets labelled by EMT and a harmonic toy, and run files for them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from train.config import RunConfig
+
+SMALL = {"backbone": {"name": "painn", "cutoff": 4.0, "width": 8, "depth": 2, "radial_size": 6}, "head_width": 16}
+
+
+def alloys(count: int, *, seed: int = 0) -> list[Atoms]:
+    """Rattled and strained fcc cells of Cu, Al and Ag, 4 atoms each, with EMT's energy, forces and stress."""
+    frames = []
+    for number in range(count):
+        atoms = bulk("Cu", a=3.7 + 0.05 * (number % 4), cubic=True)
+        atoms.numbers[: 1 + number % 3] = (13, 47)[number % 2]
+        atoms.rattle(0.08, seed=100 * seed + number)
+        atoms.calc = EMT()
+        results = {name: atoms.get_property(name) for name in ("energy", "forces", "stress")}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    return frames
+
+
+def molecules(count: int) -> list[Atoms]:
+    """Rattled molecules with an energy; every other one has forces too, none a stress."""
+    frames = []
+    for number in range(count):
+        atoms = molecule(("H2O", "CH4", "CH3OH")[number % 3])
+        start = atoms.positions.copy()
+        atoms.rattle(0.05, seed=number)
+        moved = atoms.positions - start
+        results: dict[str, Any] = {"energy": -5.0 * len(atoms) + 10.0 * float((moved**2).sum())}
+        if number % 2 == 0:
+            results["forces"] = -20.0 * moved
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    return frames
+
+
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> MakeConfig:
+    """A short eager run on 8 alloys; keyword arguments replace tables of the run file."""
+    write(tmp_path / "train.extxyz", alloys(8))
+    write(tmp_path / "valid.extxyz", alloys(3, seed=1))
+
+    def make(output: str = "run", **tables: Any) -> RunConfig:
+        content: dict[str, Any] = {
+            "output": str(tmp_path / output),
+            "compile": False,
+            "device": "cpu",
+            "potential": SMALL,
+            "dataset": [{"name": "emt", "train": "train.extxyz", "valid": "valid.extxyz"}],
+            "batch": {"max_atoms": 8},
+            "stop": {"epochs": 4},
+        }
+        return RunConfig.model_validate({**content, **tables}, context={"base": tmp_path})
+
+    return make
+
+
+@pytest.fixture
+def write_molecules(tmp_path: Path) -> Callable[[int], str]:
+    """Writes molecules beside the alloys; the name of the file."""
+
+    def make(count: int) -> str:
+        write(tmp_path / "molecules.extxyz", molecules(count))
+        return "molecules.extxyz"
+
+    return make
