@@ -33,7 +33,7 @@ RunAll = Callable[[Iterable[Walk]], Iterator[list[Atoms]]]
 class Sizes:
     """Frames of each split, for each of the data sets."""
 
-    train: int = 600
+    train: int = 800
     valid: int = 80
     test: int = 120
 

@@ -38,8 +38,6 @@ CELLS = {  # atoms -> (repeats the cubic cell of 4 atoms, or else the primitive 
     4: (True, (1, 1, 1)),
     8: (False, (2, 2, 2)),
     16: (True, (2, 2, 1)),
-    27: (False, (3, 3, 3)),
-    32: (True, (2, 2, 2)),
 }
 
 
@@ -138,7 +136,7 @@ def molecule(name: str) -> Atoms:
 
 
 def alloy(symbols: str, rng: np.random.Generator) -> Atoms:
-    """Periodic fcc cell of 4 to 32 atoms whose sites are given to the elements of `symbols` at random.
+    """Periodic fcc cell of 4 to 16 atoms whose sites are given to the elements of `symbols` at random.
 
     Each element has at least one site; the lattice constant follows Vegard's law.
     """
@@ -167,7 +165,7 @@ def calculator(level: str) -> Calculator:
     if level == METALS_EMT.name:
         return EMT()
     try:
-        from tblite.ase import TBLite  # noqa: PLC0415 - the metals must be there for those who have no tblite
+        from tblite.ase import TBLite  # the metals must be there for those who have no tblite
     except ImportError as error:
         raise ValueError(
             f"The data set {level!r} is labelled by GFN2-xTB, but tblite is missing: `pip install tblite`."
