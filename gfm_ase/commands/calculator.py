@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 
-def build_calculator(checkpoint: Path, head: str | None, device: str, dtype: str | None) -> Any:
+def build_calculator(checkpoint: Path, head: str | None, device: str, dtype: str | None, compiled: bool) -> Any:
     """The checkpoint's `GFMCalculator`; raises ValueError for what it cannot load or do not know."""
     from gfm_ase.calculator import GFMCalculator
 
-    return GFMCalculator(checkpoint, head=head, device=device, dtype=dtype)
+    return GFMCalculator(checkpoint, head=head, device=device, dtype=dtype, compile=compiled)

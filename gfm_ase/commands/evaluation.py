@@ -48,6 +48,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     from train.progress import Reporter
     from train.reading import read_frames
 
+    _check_outputs(json_file, plot)
     loaded = load(checkpoint, device=device, dtype=dtype)
     name = choose_head(loaded.potential, head)
     potential = loaded.potential.only(name)
@@ -68,6 +69,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     if plot is not None:
         _draw(plot, predictions.pairs(), name)
         announce(console, f"Plot: {plot}")
+
+
+def _check_outputs(json_file: Path | None, plot: Path | None) -> None:
+    """Before the minutes that the predictions may take."""
+    from md_workflows.durable import check_directory
+
+    for path in (json_file, plot):
+        if path is not None:
+            check_directory(path)
+    if plot is not None:
+        from gfm_ase.plots import check_picture
+
+        check_picture(plot)
 
 
 def _draw(path: Path, pairs: Any, title: str) -> None:

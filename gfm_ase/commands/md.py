@@ -8,7 +8,7 @@ from rich.console import Console
 import md_workflows
 from gfm_ase.commands import calculator, dynamics
 from gfm_ase.commands.announce import announce
-from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
+from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
 
 
 def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
@@ -34,19 +34,20 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     head: HEAD = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
+    compiled: COMPILE = False,
 ) -> None:
     """Run molecular dynamics of one structure.
 
     Writes a trajectory, a log (CSV: energies in eV, temperature in K, pressure in GPa, volume in Å³) and a state.
     A run that was killed continues with the same command and --restart, bit for bit as if it had not been.
 
-    Example: gfm-ase md model.gfm silicon.cif --temperature-K 300 --steps 5000 --timestep-fs 2 -o si.traj
+    Example: gfm-ase md model.safetensors silicon.cif --temperature-K 300 --steps 5000 --timestep-fs 2 -o si.traj
     """
     given = locals()
     settings = md_workflows.parse_settings(md_workflows.MDSettings, _values(given))
     on_existing = _on_existing(restart, overwrite)
     atoms = md_workflows.read_structure(structure, index)
-    driver = calculator.build_calculator(checkpoint, head, device, dtype)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
     console = Console()
     with md_workflows.progress_bar("molecular dynamics", "steps", console) as bar:
         result = md_workflows.run_md(

@@ -48,3 +48,11 @@ DTYPE: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+COMPILE: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the potential first: tens of seconds once, seconds once the machine has seen it; "
+        "pays in long runs. Needs a C++ compiler.",
+    ),
+]

@@ -9,7 +9,7 @@ from rich.console import Console
 import md_workflows
 from gfm_ase.commands import calculator
 from gfm_ase.commands.announce import announce
-from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
+from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
 from gfm_ase.commands.relaxing import (
     CELL,
     CONSTANT_VOLUME,
@@ -45,19 +45,20 @@ def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     head: HEAD = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
+    compiled: COMPILE = False,
 ) -> None:
     """Relax one structure: its atoms, and with --cell its cell.
 
     Constraints in the file are kept. The exit code is 0 when it converged, 1 when it did not (the structure reached
     is written all the same).
 
-    Example: gfm-ase relax model.gfm silicon.cif --cell --fmax 0.01 -o silicon-relaxed.cif
+    Example: gfm-ase relax model.safetensors silicon.cif --cell --fmax 0.01 -o silicon-relaxed.cif
     """
     values = cell_values(mask, hydrostatic, constant_volume, pressure)
     settings = relax_settings(optimizer, fmax, max_steps, cell, values)
     atoms = md_workflows.read_structure(structure, index)
     md_workflows.check_writable(output)
-    driver = calculator.build_calculator(checkpoint, head, device, dtype)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
     console = Console()
     with md_workflows.progress_bar("relaxation", "steps", console) as bar:
         result = md_workflows.relax(atoms, settings, calculator=driver, trajectory=trajectory, progress=bar)

@@ -10,7 +10,7 @@ from rich.console import Console
 import md_workflows
 from gfm_ase.commands import calculator
 from gfm_ase.commands.announce import announce
-from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, STRUCTURES
+from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, HEAD, STRUCTURES
 from gfm_ase.commands.relaxing import (
     CELL,
     CONSTANT_VOLUME,
@@ -49,6 +49,7 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     head: HEAD = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
+    compiled: COMPILE = False,
 ) -> None:
     """Relax many structures and write a table with one row each.
 
@@ -56,12 +57,12 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     interruption the same command goes on where it stopped, and computes again only what changed. --max-steps 0
     evaluates the structures as they are.
 
-    Example: gfm-ase screen model.gfm candidates/*.cif --cell -o candidates.csv
+    Example: gfm-ase screen model.safetensors candidates/*.cif --cell -o candidates.csv
     """
     values = cell_values(mask, hydrostatic, constant_volume, pressure)
     settings = relax_settings(optimizer, fmax, max_steps, cell, values)
     items = list(md_workflows.read_structures(structures, index))  # all at once: the time left needs their number
-    driver = calculator.build_calculator(checkpoint, head, device, dtype)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
     engine = md_workflows.ASEEngine(driver, identity=f"{_digest(checkpoint)} head={head} dtype={dtype}")
     console = Console()
     with md_workflows.progress_bar("screening", "structures", console) as progress:

@@ -31,7 +31,7 @@ FAST = ("--steps", "4", "--timestep-fs", "4")
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(calculator, "build_calculator", lambda *_: EMT())
-    (tmp_path / "model.gfm").write_bytes(b"weights")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.1, seed=1)
     write(tmp_path / "cu.extxyz", [bulk("Cu"), atoms])
@@ -47,7 +47,7 @@ def run(*words: str) -> str:
 
 
 def test_md_and_restart(here: Path) -> None:
-    words = ("md", "model.gfm", "cu.extxyz", "--temperature-K", "300", "--timestep-fs", "4", "-o", "cu.traj")
+    words = ("md", "model.safetensors", "cu.extxyz", "--temperature-K", "300", "--timestep-fs", "4", "-o", "cu.traj")
     told = run(*words, "--steps", "10")
     assert "10 steps, 40 fs (10 steps now)" in told
     assert "Trajectory: cu.traj\nLog: cu.csv\nState: cu.state.npz\n" in told
@@ -65,21 +65,21 @@ def test_md_knows_every_ensemble(name: str, here: Path) -> None:
     bath = [] if name == "nve" else ["--temperature-K", "300"]
     bath += ["--pressure-GPa", "1", "--pdamp-fs", "500"] if name.startswith("npt") else []
     bath += ["--friction-per-fs", "0.1"] if name == "langevin" else []
-    assert "4 steps, 16 fs" in run("md", "model.gfm", "cu.extxyz", "--ensemble", name, *FAST, *bath)
+    assert "4 steps, 16 fs" in run("md", "model.safetensors", "cu.extxyz", "--ensemble", name, *FAST, *bath)
     assert name in run("md", "--help")
 
 
 def test_md_refuses_what_an_ensemble_does_not_take(here: Path) -> None:
     with pytest.raises(ValueError, match="NVE does not take 'temperature_K'"):
-        run("md", "model.gfm", "cu.extxyz", "--ensemble", "nve", "--temperature-K", "300")
+        run("md", "model.safetensors", "cu.extxyz", "--ensemble", "nve", "--temperature-K", "300")
     with pytest.raises(ValueError, match="temperature_K is needed"):
-        run("md", "model.gfm", "cu.extxyz")
+        run("md", "model.safetensors", "cu.extxyz")
     with pytest.raises(ValueError, match=r"no.cif: no such file"):
-        run("md", "model.gfm", "no.cif", "--temperature-K", "300")
+        run("md", "model.safetensors", "no.cif", "--temperature-K", "300")
 
 
 def test_md_seed_and_frame(here: Path) -> None:
-    words = ("md", "model.gfm", "cu.extxyz", *FAST, "--temperature-K", "300", "--index", "0")
+    words = ("md", "model.safetensors", "cu.extxyz", *FAST, "--temperature-K", "300", "--index", "0")
     run(*words, "-o", "a.traj")
     run(*words, "-o", "b.traj", "--seed", "1")
     a, b = read("a.traj", index=0), read("b.traj", index=0)
@@ -88,7 +88,7 @@ def test_md_seed_and_frame(here: Path) -> None:
 
 
 def test_relax(here: Path) -> None:
-    told = run("relax", "model.gfm", "cu.extxyz", "--fmax", "0.01", "--trajectory", "way.traj", "-o", "cu.cif")
+    told = run("relax", "model.safetensors", "cu.extxyz", "--fmax", "0.01", "--trajectory", "way.traj", "-o", "cu.cif")
     expected = relax_in_python(read("cu.extxyz"), RelaxSettings(fmax=0.01), calculator=EMT())
     assert f"Converged after {expected.steps} steps" in told
     assert "Structure: cu.cif\nTrajectory: way.traj\n" in told
@@ -97,7 +97,7 @@ def test_relax(here: Path) -> None:
 
 
 def test_relax_says_when_it_did_not_converge(here: Path) -> None:
-    result = CliRunner().invoke(app, ["relax", "model.gfm", "cu.extxyz", "--max-steps", "1", "-o", "cu.extxyz"])
+    result = CliRunner().invoke(app, ["relax", "model.safetensors", "cu.extxyz", "--max-steps", "1", "-o", "cu.extxyz"])
     assert result.exit_code == 1
     assert "NOT converged (max_steps) after 1 steps" in result.output
     assert read("cu.extxyz").calc is not None
@@ -108,7 +108,7 @@ def test_relax_cell_options(here: Path) -> None:
     slab.pbc = (True, True, False)
     slab.set_cell(slab.cell.array * [[1.02], [1.02], [1.0]], scale_atoms=True)
     write("slab.traj", slab)
-    words = ("relax", "model.gfm", "slab.traj", "-o", "out.traj")
+    words = ("relax", "model.safetensors", "slab.traj", "-o", "out.traj")
     with pytest.raises(ValueError, match="zz, yz, xz would stretch an open direction"):
         run(*words, "--cell")
     run(*words, "--cell", "--mask", "xx,yy,xy")
@@ -131,7 +131,7 @@ def test_relax_looks_at_the_output_first(here: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(calculator, "build_calculator", unwanted)
     for name, told in (("no/cu.cif", "does not exist"), ("cu.blob", "ASE writes no format of this name")):
         with pytest.raises(ValueError, match=told):
-            run("relax", "model.gfm", "cu.extxyz", "-o", name)
+            run("relax", "model.safetensors", "cu.extxyz", "-o", name)
 
 
 def test_optimizers_are_in_the_help() -> None:
@@ -141,7 +141,7 @@ def test_optimizers_are_in_the_help() -> None:
 
 def test_screen_and_resume(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("bad.extxyz", Atoms("Fe", cell=[3, 3, 3], pbc=True))
-    words = ("screen", "model.gfm", "cu.extxyz", "bad.extxyz", "-o", "s.csv")
+    words = ("screen", "model.safetensors", "cu.extxyz", "bad.extxyz", "-o", "s.csv")
     told = run(*words)
     assert "3 structures: 2 converged, 0 not_converged, 1 failed (0 known from the journal)." in told
     assert "Table: s.csv\nStructures: s.extxyz\nJournal: s.journal.jsonl\n" in told
@@ -149,8 +149,8 @@ def test_screen_and_resume(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["identifier"] for row in rows] == ["cu.extxyz:0", "cu.extxyz:1", "bad.extxyz:0"]
     assert "(3 known from the journal)" in run(*words)
     assert "(0 known from the journal)" in run(*words, "--fresh")
-    assert "1 structures" in run("screen", "model.gfm", "cu.extxyz", "--index", "-1", "-o", "t.csv")
-    (here / "model.gfm").write_bytes(b"other weights")
+    assert "1 structures" in run("screen", "model.safetensors", "cu.extxyz", "--index", "-1", "-o", "t.csv")
+    (here / "model.safetensors").write_bytes(b"other weights")
     assert "(0 known from the journal)" in run(*words)
 
 
@@ -162,12 +162,14 @@ def test_the_calculator_gets_what_was_asked(here: Path, monkeypatch: pytest.Monk
         return EMT()
 
     monkeypatch.setattr(calculator, "build_calculator", build)
-    options = ("--head", "alloys", "--device", "cpu", "--dtype", "float64")
-    run("md", "model.gfm", "cu.extxyz", "--temperature-K", "300", *FAST, *options)
-    run("relax", "model.gfm", "cu.extxyz", *options)
-    run("screen", "model.gfm", "cu.extxyz", *options)
-    run("screen", "model.gfm", "cu.extxyz")
-    assert seen == [(Path("model.gfm"), "alloys", "cpu", "float64")] * 3 + [(Path("model.gfm"), None, "auto", None)]
+    options = ("--head", "alloys", "--device", "cpu", "--dtype", "float64", "--compile")
+    run("md", "model.safetensors", "cu.extxyz", "--temperature-K", "300", *FAST, *options)
+    run("relax", "model.safetensors", "cu.extxyz", *options)
+    run("screen", "model.safetensors", "cu.extxyz", *options)
+    run("screen", "model.safetensors", "cu.extxyz")
+    assert seen == [(Path("model.safetensors"), "alloys", "cpu", "float64", True)] * 3 + [
+        (Path("model.safetensors"), None, "auto", None, False)
+    ]
 
 
 def test_help_needs_nothing_heavy() -> None:
