@@ -98,5 +98,5 @@ class Reporter:
             if "stress_mae_eV_per_A3" in errors:
                 shown.append(f"{160.21766 * errors['stress_mae_eV_per_A3']:.2f} GPa")
             parts += [f"{name}: {', '.join(shown)}"] if shown else []
-        best = "  [green]best[/green]" if row["best_epoch"] == row["epoch"] else ""
+        best = "  [green]*[/green]" if row["best_epoch"] == row["epoch"] else ""
         self.say("  |  ".join(parts) + best)
