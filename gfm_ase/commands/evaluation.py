@@ -1,7 +1,7 @@
 """`gfm-ase evaluate`: errors of a checkpoint on labelled structures."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
@@ -10,26 +10,30 @@ from gfm_ase.commands.announce import announce
 from gfm_ase.commands.errors_table import errors_table
 from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, STRUCTURES
 
+ENERGY_KEY: TypeAlias = Annotated[
+    str | None, typer.Option("--energy-key", help="Key of the energy in info; by default what ASE reads as energy.")
+]
+FORCES_KEY: TypeAlias = Annotated[
+    str | None, typer.Option("--forces-key", help="Key of the forces in arrays; by default what ASE reads as forces.")
+]
+STRESS_KEY: TypeAlias = Annotated[
+    str | None, typer.Option("--stress-key", help="Key of the stress in info; by default what ASE reads as stress.")
+]
+JSON: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the errors to this JSON file.")]
+PLOT: TypeAlias = Annotated[
+    Path | None, typer.Option("--plot", help="Draw predictions against references (.png, .svg or .pdf).")
+]
+
 
 def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     checkpoint: CHECKPOINT,
     structures: STRUCTURES,
     head: HEAD = None,
-    energy_key: Annotated[
-        str | None,
-        typer.Option("--energy-key", help="Key of the energy in info; by default what ASE reads as energy."),
-    ] = None,
-    forces_key: Annotated[
-        str | None,
-        typer.Option("--forces-key", help="Key of the forces in arrays; by default what ASE reads as forces."),
-    ] = None,
-    stress_key: Annotated[
-        str | None, typer.Option("--stress-key", help="Key of the stress in info; by default what ASE reads as stress.")
-    ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the errors to this JSON file.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw predictions against references (.png, .svg or .pdf).")
-    ] = None,
+    energy_key: ENERGY_KEY = None,
+    forces_key: FORCES_KEY = None,
+    stress_key: STRESS_KEY = None,
+    json_file: JSON = None,
+    plot: PLOT = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
 ) -> None:
