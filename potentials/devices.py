@@ -9,9 +9,8 @@ import torch
 COUNTS: dict[str, Callable[[], int]] = {
     "cuda": torch.cuda.device_count,
     "xpu": torch.xpu.device_count,
-    "mps": torch.mps.device_count,
 }
-"""How many GPUs of each kind there are."""
+"""How many GPUs of each kind there are. Apple's (mps) have no float64, in which energies are summed."""
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

@@ -48,7 +48,7 @@ __all__ = [
     "load_config",
 ]
 
-DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|(cuda|xpu)(:\d+)?")
 
 
 class RunConfig(Table):
@@ -57,7 +57,7 @@ class RunConfig(Table):
     Attributes:
         output: folder of the run.
         seed: of the weights, the random validation splits and the order of the batches.
-        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "xpu" or "mps".
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" or "xpu".
         compile: compile the step; without, it runs eagerly.
         potential: the network.
         dataset: one table each.
@@ -91,7 +91,7 @@ class RunConfig(Table):
     @classmethod
     def _known_device(cls, device: str) -> str:
         if not DEVICE.fullmatch(device):
-            raise ValueError(f'{device!r} is given; it must be "auto", "cpu", "cuda", "cuda:0", "xpu" or "mps"')
+            raise ValueError(f'{device!r} is given; it must be "auto", "cpu", "cuda", "cuda:0" or "xpu"')
         return device
 
     @model_validator(mode="after")
