@@ -12,8 +12,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from torch import Tensor
 
-from gfm_ase.loading import Loaded, load
+from gfm_ase.loading import Loaded, choose_dtype, load
 from potentials.compiled import CompiledPotential
+from potentials.devices import choose_device
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
 from potentials.quantities import VOIGT
@@ -32,7 +33,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     Args:
         checkpoint: a file that `gfm-ase train` wrote, or what `gfm_ase.load` returned.
         head: which branch (level of theory) answers; may be left out where there is one.
-        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        device: "auto" (a GPU where there is one; where it is already, if loaded), "cpu", "cuda", ...
         dtype: "float32", "float64" or None, the checkpoint's own. Energies are summed in float64 in any case.
         skin: Å; the neighbour list is built this much longer and reused while it holds. Results do not depend on it.
         compile: compile the potential at the first call (tens of seconds; seconds once the machine has seen it).
@@ -62,7 +63,10 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.head = choose_head(loaded.potential, head)
         self.manifest = loaded.manifest
         self.compile = compile
-        self.potential = loaded.potential.only(self.head).eval().requires_grad_(requires_grad=False)
+        own = loaded.potential  # what was loaded before may be asked for elsewhere, or in another dtype
+        where = own.device if str(device) == "auto" else choose_device(device)
+        moved = own.only(self.head).to(where, choose_dtype(dtype, str(own.dtype).removeprefix("torch.")))
+        self.potential = moved.eval().requires_grad_(requires_grad=False)
         self.pairs = VerletList(self.potential.cutoff, skin, neighbour_backend)
         self._evaluate = self._evaluator()
         self._checked_numbers: np.ndarray[Any, np.dtype[np.int64]] | None = None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from gfm_ase._version import __version__
 from gfm_ase.commands.evaluation import evaluate
@@ -59,14 +60,16 @@ def main() -> None:
     """Run a command; what a user got wrong is one red sentence and exit code 2."""
     try:
         app()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("GFM_ASE_TRACEBACK"):
             raise
-        Console(stderr=True).print(
-            f"[bold red]error:[/bold red] {_escape(str(error))}", soft_wrap=True, highlight=False
-        )
+        message = Text.assemble(("error:", "bold red"), f" {_sentence(error)}")
+        Console(stderr=True).print(message, soft_wrap=True, highlight=False)
         sys.exit(2)
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _sentence(error: ValueError | OSError) -> str:
+    """What went wrong; where the operating system says so (a folder that may not be written), without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

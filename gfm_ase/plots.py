@@ -54,8 +54,17 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         ValueError: a suffix that is no picture's.
     """
+    check_picture(path)
+    beside = path.with_name(f".{path.name}.tmp{path.suffix}")
+    try:
+        figure.savefig(beside, dpi=160)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_picture(path: Path) -> None:
+    """Raise ValueError where no picture could be drawn to `path`: a suffix that is none's, or no matplotlib."""
     if path.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise ValueError(f"cannot draw to {path.name!r}; the name must end in .png, .svg or .pdf")
-    beside = path.with_name(f".{path.name}.tmp{path.suffix}")
-    figure.savefig(beside, dpi=160)
-    beside.replace(path)
+    new_figure(1.0, 1.0)

@@ -69,10 +69,6 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
         # the compiler too takes sizes that are equal at its first call for one symbol: here none are that need not be
         compiled(state, list(example))
 
-    with torch.no_grad():
-        # compiled here and now: sizes that happened to be equal in a first batch would be taken for one and the same
-        compiled(state, list(example))
-
     def call(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         with torch.no_grad():
             results: tuple[Tensor, ...] = compiled(state, list(inputs))

@@ -81,8 +81,7 @@ def neighbour_list(
         ValueError: an unknown back end, positions that are not finite, a repeating direction without a lattice vector,
             lattice vectors that lie in one plane, or two atoms in one place.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown neighbour-list back end {backend!r}; there are {', '.join(sorted(BACKENDS))}")
+    check_backend(backend)
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     if not np.isfinite(positions).all():
         atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
@@ -98,6 +97,12 @@ def neighbour_list(
     check_coincident(squared, centre, neighbour)
     near = squared < cutoff**2
     return _canonical(centre[near], neighbour[near], shift[near])
+
+
+def check_backend(backend: str) -> None:
+    """Raise ValueError where there is no such back end; the message names those there are."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown neighbour-list back end {backend!r}; there are {', '.join(sorted(BACKENDS))}")
 
 
 def squared_distances(positions: Floats, cell: Floats, centre: Ints, neighbour: Ints, shift: Ints) -> Floats:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from potentials.neighbours import Floats, NeighbourList, check_coincident, complete_cell, neighbour_list
+from potentials.neighbours import (
+    Floats,
+    NeighbourList,
+    check_backend,
+    check_coincident,
+    complete_cell,
+    neighbour_list,
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,13 @@ class VerletList:
         backend: as in `neighbour_list`.
 
     Raises:
-        ValueError: the skin is negative.
+        ValueError: the skin is negative, or there is no such back end.
     """
 
     def __init__(self, cutoff: float, skin: float = 1.0, backend: str = "vesin") -> None:
         if not skin >= 0:
             raise ValueError(f"skin is {skin} Å; it must be 0 (rebuild at every step) or more")
+        check_backend(backend)
         self.cutoff = cutoff
         self.skin = skin
         self.backend = backend

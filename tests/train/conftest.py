@@ -23,8 +23,8 @@ def alloys(count: int, *, seed: int = 0) -> list[Atoms]:
         atoms = bulk("Cu", a=3.7 + 0.05 * (number % 4), cubic=True)
         atoms.numbers[: 1 + number % 3] = (13, 47)[number % 2]
         atoms.rattle(0.08, seed=100 * seed + number)
-        atoms.calc = EMT()
-        results = {name: atoms.get_property(name) for name in ("energy", "forces", "stress")}
+        emt = EMT()
+        results = {name: emt.get_property(name, atoms) for name in ("energy", "forces", "stress")}
         atoms.calc = SinglePointCalculator(atoms, **results)
         frames.append(atoms)
     return frames
