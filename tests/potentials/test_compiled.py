@@ -1,7 +1,7 @@
 """The compiled evaluation says what the plain one says, for any sizes, from one compilation."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def small(backbone: str, **settings: object) -> Potential:
+def small(backbone: str, depth: int = 1, **settings: object) -> Potential:
     config, _ = BACKBONES[backbone]
-    values = {"cutoff": 4.0, "width": 8, "depth": 2, "radial_size": 6, **settings}
+    values = {"cutoff": 4.0, "width": 8, "depth": depth, "radial_size": 6, **settings}
     potential = Potential(
         PotentialConfig(backbone=config(**values), heads=("emt", "xtb"), head_width=32, charge_and_spin=True), seed=1
     )
@@ -117,7 +117,7 @@ def test_compiled_equals_eager_from_one_compilation_for_all_sizes() -> None:
     ("backbone", "settings"), [("schnet", {}), ("egnn", {}), ("egnn", {"update_positions": True}), ("painn", {})]
 )
 def test_every_backbone_in_both_dtypes(backbone: str, settings: dict[str, object], dtype: torch.dtype) -> None:
-    compiled = CompiledPotential(small(backbone, **settings).to(dtype))
+    compiled = CompiledPotential(small(backbone, 2, **settings).to(dtype))
     for what, graph in graphs().items():
         assert_same(compiled, graph, dtype, what)
     assert counters["stats"]["unique_graphs"] == 1
@@ -142,6 +142,20 @@ def test_two_atoms_out_of_reach_are_computed_without_compiling() -> None:
     apart = graph_from_atoms(Atoms("H2", positions=[[0, 0, 0], [0, 0, 9]]), 4.0, dataset=1)
     assert compiled(apart)["energy"] == compiled.potential(apart)["energy"]
     assert counters["stats"]["unique_graphs"] == 0
+
+
+def test_a_compiler_that_makes_another_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one did, with settings that merged two sums: all forces were zero."""
+
+    def forgetful(graph: Callable[..., tuple[torch.Tensor, ...]], **_: object) -> object:
+        def without_forces(*given: object) -> tuple[torch.Tensor, ...]:
+            return tuple(value * (value.shape[1:] != (3,)) for value in graph(*given))
+
+        return without_forces
+
+    monkeypatch.setattr(torch, "compile", forgetful)
+    with pytest.raises(ValueError, match=r"makes another function of this potential .* use compile = false"):
+        CompiledPotential(small("painn"))(crystal(1))
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

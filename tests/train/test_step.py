@@ -22,9 +22,9 @@ ROUNDINGS = 1000
 """Operations in a chain, from the weights to a second derivative and back."""
 
 
-def make_potential(backbone: str = "painn") -> Potential:
+def make_potential(backbone: str = "painn", depth: int = 2) -> Potential:
     config, _ = BACKBONES[backbone]
-    small = config(cutoff=4.0, width=8, depth=2, radial_size=6)
+    small = config(cutoff=4.0, width=8, depth=depth, radial_size=6)
     potential = Potential(PotentialConfig(backbone=small, heads=("emt", "xtb"), head_width=32), seed=2)
     potential.references.set_head("emt", {"Cu": 0.1}, scale=0.7)
     potential.references.set_head("xtb", {"H": -0.3, "C": 0.2, "O": 0.5}, scale=1.2)
@@ -122,13 +122,14 @@ def test_labels_that_are_unknown_give_no_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    "backbone", ["painn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("schnet", "egnn"))]
+    ("backbone", "depth"),
+    [("painn", 1), *(pytest.param(name, 2, marks=pytest.mark.slow) for name in ("painn", "schnet", "egnn"))],
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
-def test_the_compiled_step_is_the_eager_step(backbone: str) -> None:
+def test_the_compiled_step_is_the_eager_step(backbone: str, depth: int) -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    potential = make_potential(backbone)
+    potential = make_potential(backbone, depth)
     compiled = LossAndGradients(potential, LOSS, WEIGHTS, compiled=True)
     eager = LossAndGradients(potential, LOSS, WEIGHTS, compiled=False)
     batches = {
