@@ -106,7 +106,7 @@ def test_what_a_person_sees(make_config: MakeConfig, tmp_path: Path) -> None:
     assert "emt: 8 train, 3 valid, 0 test; Al Cu Ag" in shown
     assert "1 frame left out" in shown
     assert "[nan nan nan]" in shown
-    assert re.search(r"epoch    1  loss \d.* valid \d.*  \|  emt: \d.* meV/atom, \d+ meV/Å, .* GPa  best", shown)
+    assert re.search(r"epoch    1  loss \d.* valid \d.*  \|  emt: \d.* meV/atom, \d+ meV/Å, .* GPa  \*", shown)
     assert result.reason == "epochs"
 
 
