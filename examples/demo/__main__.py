@@ -15,10 +15,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from examples.demo.settings import FULL, QUICK, DemoSettings
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what needs numpy or torch is imported once the number of threads is settled
     from examples.demo.report import Story
+    from examples.demo.settings import DemoSettings
 
 MARK = ".made-by-demo"
 REPORT = "report.html"
@@ -38,6 +37,8 @@ def demo(
     Takes a few minutes on two cores. Ends with exit code 1 when the potential does not beat the trivial predictors by
     the factors that the page states, and with 2 when something could not be done at all.
     """
+    from examples.demo.settings import FULL, QUICK
+
     raise typer.Exit(run(output, QUICK if quick else FULL, Console(), seed=seed))
 
 
@@ -138,6 +139,9 @@ def conclude(report: Path, story: Story, console: Console) -> int:
 
 def main() -> None:
     """The command line; what cannot be done is one red sentence and exit code 2."""
+    # A second thread gains nothing on matrices as small as these, and where the cores have other work too, threads that
+    # wait for one another make the training and the relaxation of cells ten times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.command()(demo)
     try:

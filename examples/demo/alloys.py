@@ -20,7 +20,7 @@ from md_workflows import CellSettings, RelaxResult, RelaxSettings, ScreenRow, pr
 UNKNOWN_METAL = "Fe"
 """EMT has no iron: no head has ever seen it, and the screening must say so in one row."""
 
-FREE_CELL = RelaxSettings(fmax=0.01, max_steps=300, cell=CellSettings())
+FREE_CELL = RelaxSettings(optimizer="lbfgs", fmax=0.01, max_steps=200, cell=CellSettings())
 
 
 @dataclass(frozen=True)

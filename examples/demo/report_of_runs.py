@@ -67,7 +67,7 @@ def relaxation_section(lattices: Sequence[Lattice]) -> str:
         "Relaxed cells",
         paragraph(
             "Cubic fcc cells of four atoms, stretched by 4 %, compressed by 2 % across, and rattled, relaxed by"
-            " FIRE with all of the cell free; the same by EMT. The lattice constant is the cube root of the"
+            " LBFGS with all of the cell free; the same by EMT. The lattice constant is the cube root of the"
             " cell's volume."
         ),
         table(columns, rows),

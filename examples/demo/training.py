@@ -21,7 +21,7 @@ RUN_FILE = Template("""\
 # What the demo trains; the same by hand: gfm-ase train run.toml --overwrite
 output = "run"
 seed = $seed
-compile = false                # compiling takes about a minute: it pays from ten minutes of training on
+compile = false                # compiling takes a minute or two: it pays in trainings of more than five
 
 [potential.backbone]
 name = "painn"

@@ -55,7 +55,7 @@ def test_every_split_has_its_size_and_nothing_is_left_beside(tiny: dict[str, Dat
 
 
 def test_molecules_carry_the_energy_and_forces_of_a_fresh_gfn2_calculation(tiny: dict[str, DataSet]) -> None:
-    from tblite.ase import TBLite  # noqa: PLC0415 - optional
+    from tblite.ase import TBLite  # optional
 
     # The self-consistent energy is converged to 1e-6 Hartree, and its error is quadratic in the density's,
     # which the forces see linearly; the density is converged to 2e-5 electrons, at one Hartree/Bohr for an
