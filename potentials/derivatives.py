@@ -16,14 +16,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from potentials.edges import EdgeGeometry, Edges
+from potentials.edges import EdgeGeometry, Edges, sum_segments
 from potentials.graph import AtomicGraph
 
 
 class TensorInputs(NamedTuple):
     """What the potential's function of tensors takes: a graph with its edges made ready; shapes as in `AtomicGraph`.
 
-    `vectors` [E, 3] are float64, `distance` [E] and `direction` [E, 3] in the dtype of the network; Å.
+    `atom_starts` [G + 1] is the first atom of each graph; `vectors` [E, 3] are float64, `distance` [E] and `direction`
+    [E, 3] in the dtype of the network; Å.
     """
 
     numbers: Tensor
@@ -37,6 +38,7 @@ class TensorInputs(NamedTuple):
     reverse: Tensor
     starts: Tensor
     rows: Tensor
+    atom_starts: Tensor
     vectors: Tensor
     distance: Tensor
     direction: Tensor
@@ -57,6 +59,8 @@ def prepare(graph: AtomicGraph, dtype: torch.dtype) -> TensorInputs:
     every feature than keep it.
     """
     edges = Edges.of(graph)
+    counts = torch.bincount(graph.graph_index, minlength=graph.n_graphs)
+    atom_starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     vectors_E3 = edge_vectors(graph, edges)
     distance_E = vectors_E3.norm(dim=1)
     return TensorInputs(
@@ -71,6 +75,7 @@ def prepare(graph: AtomicGraph, dtype: torch.dtype) -> TensorInputs:
         edges.reverse,
         edges.starts,
         edges.rows,
+        atom_starts,
         vectors_E3,
         distance_E.to(dtype),
         (vectors_E3 / distance_E[:, None]).to(dtype),
@@ -111,13 +116,12 @@ def assemble(site_energies: SiteEnergies, inputs: TensorInputs, *, training: boo
 def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor) -> dict[str, Tensor]:
     """Sums per graph and per atom; the gradient [E, 3] is dE/d(edge vector) in eV/Å."""
     edges = inputs.edges
-    n_graphs = inputs.cell.shape[0]
-    # a graph without atoms at the end: a sum into a single row is what the compiler's parallel CPU code cannot do
-    energy_G = energies_N.new_zeros(n_graphs + 1).index_add(0, inputs.graph_index, energies_N)[:n_graphs]
+    # all sums are of consecutive rows: nothing is added into shared memory, which compilers get wrong
+    energy_G = sum_segments(energies_N, inputs.graph_index, inputs.atom_starts)
     forces_N3 = edges.sum_to_centre(gradient_E3) - edges.sum_to_neighbour(gradient_E3)
     # an edge's r ⊗ g, first summed around atoms, then over the atoms of a graph
     virial_N33 = edges.sum_to_centre(inputs.vectors[:, :, None] * gradient_E3[:, None, :])
-    virial_G33 = virial_N33.new_zeros((n_graphs + 1, 3, 3)).index_add(0, inputs.graph_index, virial_N33)[:n_graphs]
+    virial_G33 = sum_segments(virial_N33, inputs.graph_index, inputs.atom_starts)
     virial_G33 = (virial_G33 + virial_G33.transpose(1, 2)) / 2
     volume_G = torch.linalg.vecdot(torch.linalg.cross(inputs.cell[:, 0], inputs.cell[:, 1]), inputs.cell[:, 2]).abs()
     # not virial / NaN: its gradient would be NaN even where a loss leaves these stresses out

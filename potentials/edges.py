@@ -18,15 +18,22 @@ from torch import Tensor
 from potentials.graph import AtomicGraph
 
 
-def _segment_sum(values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-    """Sums of ``values[rows[starts[i]:starts[i + 1]]]`` for each i: [E, ...] to [N, ...]; `index` is i of each."""
-    shape = (starts.shape[0] - 1, *values.shape[1:])
-    if values.dtype == torch.float64 and values.device.type == "cpu":
-        # embedding_bag has no fast path for float64 on the CPU: there index_add is 3 times faster
-        return values.new_zeros(shape).index_add(0, index, values)
+def _segment_sum(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """Sums of ``values[rows[starts[i]:starts[i + 1]]]`` for each i: [E, ...] to [N, ...]."""
     flat = values.reshape(values.shape[0], math.prod(values.shape[1:])).contiguous()
     summed: Tensor = torch.ops.aten._embedding_bag_forward_only(flat, rows, starts, False, 0, False, None, True)[0]
-    return summed.view(shape)
+    return summed.view((starts.shape[0] - 1, *values.shape[1:]))
+
+
+def sum_segments(values: Tensor, index: Tensor, starts: Tensor) -> Tensor:
+    """Differentiable sums of consecutive rows, [N, ...] to [G, ...].
+
+    Args:
+        values: [N, ...].
+        index: [N] which sum each row belongs to, ascending.
+        starts: [G + 1] first row of each sum.
+    """
+    return _apply(_SegmentSum, values, index, torch.arange(index.shape[0], device=index.device), starts)
 
 
 def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Tensor:
@@ -38,7 +45,7 @@ class _SegmentSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
         ctx.save_for_backward(index, rows, starts)
-        return _segment_sum(values, index, rows, starts)
+        return _segment_sum(values, rows, starts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
