@@ -134,6 +134,10 @@ def conclude(report: Path, story: Story, console: Console) -> int:
     wrong = shortfalls(story.verdicts) if story.settings.enforced else []
     for sentence in wrong:
         console.print(Text.assemble(("failed: ", "bold red"), (sentence, "red")), soft_wrap=True)
+    if wrong and story.trained.result.reason == "max_minutes":
+        announce(
+            console, f"The training was cut short after {story.settings.max_minutes:g} minutes: is the machine busy?"
+        )
     return 1 if wrong else 0
 
 

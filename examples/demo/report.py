@@ -122,7 +122,7 @@ def _summary(story: Story) -> str:
         [
             *((f"{verdict.mae:.0f} {verdict.unit}", f"force error against {method}") for method, verdict in forces),
             (f"{story.trained.parameters:,}", f"weights, {result.position.steps:,} steps"),
-            (f"{1e3 * nve.largest_deviation:.2g} meV/atom", "largest change of the total energy in NVE"),
+            (f"{1e3 * nve.largest_deviation:.2g} meV", "an atom: largest change of the total energy in NVE"),
             (f"{done} of {len(rows)}", "screened alloys converged"),
         ]
     )
@@ -196,13 +196,16 @@ def above_e0(pairs: dict[str, Pairs]) -> dict[str, Pairs]:
 def _learning(story: Story) -> str:
     result = story.trained.result
     rows = read_journal(story.trained.checkpoint.with_name("journal.jsonl"))
-    reasons = {"epochs": "all its epochs were done", "max_minutes": "its time was over"}
+    reasons = {
+        "epochs": f"all {story.settings.epochs} epochs were done",
+        "max_minutes": f"its time was over, in epoch {result.position.epoch + 1} of {story.settings.epochs}",
+    }
     return section(
         "Learning curves",
         picture(
             learning_figure(rows),
             "Dashed: the trivial predictor of the data set in the same colour. The weights judged are averages"
-            f" over steps; those of epoch {result.position.best_epoch} were kept. Training ended when"
+            f" over steps; those of epoch {result.position.best_epoch} were kept. Training ended because"
             f" {reasons.get(result.reason, result.reason)}.",
         ),
     )

@@ -103,8 +103,8 @@ def screening_section(candidates: Sequence[Candidate]) -> str:
         ),
         picture(
             formation_figure(candidates),
-            "Formation energies of the ordered alloys, by EMT and by the potential. Alloys of the pairs with a star are"
-            " not in the training set.",
+            "Formation energies of the ordered alloys, by EMT and by the potential. Pairs with a star are not in"
+            " the training set.",
         ),
         table(columns, rows, texts=2),
     )

@@ -173,7 +173,8 @@ class Hollow:
     def __init__(self, errors: Errors, *, enforced: bool) -> None:
         self.settings = replace(FULL, enforced=enforced)
         self.verdicts = judge(errors)
-        self.trained = SimpleNamespace(predictions={}, checkpoint=Path("model.safetensors"))
+        result = SimpleNamespace(reason="max_minutes")
+        self.trained = SimpleNamespace(predictions={}, checkpoint=Path("model.safetensors"), result=result)
 
 
 @pytest.mark.parametrize(("factor", "enforced", "code"), [(1000.0, True, 0), (1.0, True, 1), (1.0, False, 0)])
@@ -187,6 +188,7 @@ def test_the_demo_fails_when_its_factors_are_missed_and_still_writes_the_page(
     said = console.export_text()
     console.file.close()
     assert said.count("failed: ") == (5 if code else 0)
+    assert ("cut short after 3 minutes: is the machine busy?" in said) == bool(code)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
