@@ -54,7 +54,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         head: str | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
-        skin: float = 1.0,
+        skin: float = 0.5,
         compile: bool = False,
         neighbour_backend: str = "vesin",
     ) -> None:

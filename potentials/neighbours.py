@@ -40,8 +40,14 @@ class NeighbourList:
 
     def keep(self, mask: NDArray[np.bool_]) -> NeighbourList:
         """The pairs for which `mask` [E] is true; it must be the same for a pair and its reverse."""
+        kept = np.flatnonzero(mask)
         renumbered = np.cumsum(mask) - 1
-        return NeighbourList(self.centre[mask], self.neighbour[mask], self.shift[mask], renumbered[self.reverse[mask]])
+        return NeighbourList(
+            self.centre.take(kept),
+            self.neighbour.take(kept),
+            self.shift.take(kept, axis=0),
+            renumbered.take(self.reverse.take(kept)),
+        )
 
 
 @dataclass(frozen=True)

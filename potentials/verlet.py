@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from potentials.neighbours import (
     Floats,
+    Ints,
     NeighbourList,
     check_backend,
     check_coincident,
@@ -18,12 +19,29 @@ from potentials.neighbours import (
 
 
 @dataclass(frozen=True)
+class _Half:
+    """One of each pair and its reverse: both are as long, to the bit, so one need not be measured."""
+
+    edge: Ints
+    reverse: Ints
+    centre: Ints
+    neighbour: Ints
+    shift: Floats
+
+
+def _half(pairs: NeighbourList) -> _Half:
+    edge = np.flatnonzero(pairs.reverse > np.arange(len(pairs.reverse)))
+    shift = pairs.shift[edge].astype(np.float64)
+    return _Half(edge, pairs.reverse[edge], pairs.centre[edge], pairs.neighbour[edge], shift)
+
+
+@dataclass(frozen=True)
 class _Reference:
     pairs: NeighbourList
     positions: Floats
     cell: Floats
     pbc: NDArray[np.bool_]
-    shift: Floats
+    half: _Half
 
 
 class VerletList:
@@ -60,16 +78,20 @@ class VerletList:
             return neighbour_list(positions, cell, pbc, self.cutoff, self.backend)
         if reference is None or not self._covers(reference, positions, cell, pbc):
             reference = self._rebuild(positions, cell, pbc)
-        pairs = reference.pairs
-        vectors = (positions[pairs.neighbour] - positions[pairs.centre]) + reference.shift @ cell
+        half = reference.half
+        vectors: Floats = positions.take(half.neighbour, axis=0)
+        vectors -= positions.take(half.centre, axis=0)
+        vectors += half.shift @ cell
         squared = np.einsum("ec,ec->e", vectors, vectors)
-        check_coincident(squared, pairs.centre, pairs.neighbour)
-        return pairs.keep(squared < self.cutoff**2)
+        check_coincident(squared, half.centre, half.neighbour)
+        near = np.empty(len(reference.pairs.centre), dtype=bool)
+        near[half.edge] = near[half.reverse] = squared < self.cutoff**2
+        return reference.pairs.keep(near)
 
     def _rebuild(self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> _Reference:
         pairs = neighbour_list(positions, cell, pbc, self.cutoff + self.skin, self.backend)
         full = complete_cell(positions, cell, pbc, self.cutoff)
-        self._reference = _Reference(pairs, positions.copy(), full, pbc.copy(), pairs.shift.astype(np.float64))
+        self._reference = _Reference(pairs, positions.copy(), full, pbc.copy(), _half(pairs))
         self.n_builds += 1
         return self._reference
 

@@ -239,8 +239,9 @@ def test_what_may_change_changes_nothing(whole: Path, make_config: MakeConfig, t
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
 def test_a_compiled_run(make_config: MakeConfig) -> None:
+    small = {"backbone": {"name": "schnet", "cutoff": 4.0, "width": 8, "depth": 1, "radial_size": 4}, "head_width": 32}
     for name in ("whole", "stopped"):
-        config = make_config(name, compile=True)
+        config = make_config(name, compile=True, potential=small)
         if name == "stopped":
             stop_after(config, 6)
         train(config, resume=name == "stopped")
