@@ -5,7 +5,7 @@
 The work: periodic 32-atom cells of fcc metals and alloys labelled by EMT, 5 Å cutoff, 39 edges an atom, 8 cells a
 batch, 64 features, 3 layers, float32. A training step is loss of energies and forces, gradient of the loss (second
 derivatives), clipping, AdamW and the averaged weights, graph preparation included; neighbour lists are made beforehand,
-as they were for HydraGNN. HydraGNN's figures (version d251f816, 2 threads, the same kind of machine, the same cells) are
+as they were for HydraGNN. HydraGNN's figures (version d251f816, 2 threads, same kind of machine, same cells) are
 quoted, not run here. Without --data similar cells are built.
 """
 
@@ -108,7 +108,7 @@ def main(
     batch = batch_labelled(read_cells(data) if data else build_cells())
     console = Console(width=150)
     table = Table(
-        title=f"{batch.graph.n_atoms} atoms, {batch.graph.n_edges / batch.graph.n_atoms:.1f} edges each, 64 × 3, float32",
+        title=f"{batch.graph.n_atoms} atoms, {batch.graph.n_edges / batch.graph.n_atoms:.1f} edges each, 64 × 3, fp32",
         caption=f"{describe()}\natoms/s: median (fastest) of {repeats}; ratio of the median to HydraGNN's figure",
     )
     for column in (
