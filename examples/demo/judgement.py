@@ -15,7 +15,11 @@ LEAST_FACTORS = {
     "molecules_gfn2": {"energy": 5.0, "forces": 4.0},
     "metals_emt": {"energy": 5.0, "forces": 8.0, "stress": 4.0},
 }
-"""By how much the mean absolute error must lie below the trivial predictor's, on structures held back."""
+"""By how much the mean absolute error must lie below the trivial predictor's, on structures held back.
+
+A potential that is trained to the end lies two to nine times better than this, one that a busy machine gave a third of
+its epochs still a little better.
+"""
 
 
 @dataclass(frozen=True)

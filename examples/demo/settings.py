@@ -30,7 +30,7 @@ class DemoSettings:
 
 METALS = ("Cu", "Ag", "Au", "Ni", "Pd", "Pt", "Al")
 FULL = DemoSettings(
-    sizes=Sizes(), epochs=28, validate_every=2, max_minutes=3.0, md_steps=1000, metals=len(METALS), enforced=True
+    sizes=Sizes(), epochs=26, validate_every=2, max_minutes=2.5, md_steps=800, metals=len(METALS), enforced=True
 )
 QUICK = DemoSettings(
     sizes=Sizes(train=64, valid=8, test=24),

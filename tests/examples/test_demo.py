@@ -29,31 +29,29 @@ def run_demo(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder that a quick demo leaves, filled a second time over, and what it prints."""
+def test_the_quick_demo_goes_the_whole_way(tmp_path: Path) -> None:
+    """One test, for one run of it: processes that share the tests out would each run it again."""
     pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
     pytest.importorskip("matplotlib", reason="the page has plots")
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / demo.MARK).touch()
-    (folder / "stale.txt").write_text("of an earlier demo")
-    done = run_demo("--quick", "--output", str(folder))
+    (tmp_path / demo.MARK).touch()
+    (tmp_path / "stale.txt").write_text("of an earlier demo")
+    done = run_demo("--quick", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    check_what_is_left(tmp_path)
+    check_what_is_said(tmp_path, done.stdout)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    check_the_page_has_all_parts_and_stands_alone(page)
+    check_the_page_has_every_error_and_every_alloy(page)
 
 
-@pytest.mark.slow
-def test_the_demo_leaves_data_a_checkpoint_and_a_report_and_nothing_of_an_earlier_one(quick: tuple[Path, str]) -> None:
-    folder, _ = quick
+def check_what_is_left(folder: Path) -> None:
     left = {path.name for path in folder.iterdir()}
     assert left == {demo.MARK, "data", "md", "report.html", "run", "run.toml", "screening"}
     assert load(folder / "run" / "model.safetensors").potential.heads == tuple(LEAST_FACTORS)
     assert load_config(folder / "run.toml").stop.epochs == QUICK.epochs
 
 
-@pytest.mark.slow
-def test_it_prints_the_errors_and_where_to_look(quick: tuple[Path, str]) -> None:
-    folder, said = quick
+def check_what_is_said(folder: Path, said: str) -> None:
     assert str(folder / "report.html") in said.replace("\n", "")
     for name in LEAST_FACTORS:
         assert re.search(rf"{name} .*forces", said)
@@ -80,9 +78,7 @@ class Outline(HTMLParser):
             self.headings.append(data.strip())
 
 
-@pytest.mark.slow
-def test_the_page_has_all_parts_and_stands_alone(quick: tuple[Path, str]) -> None:
-    text = (quick[0] / "report.html").read_text(encoding="utf-8")
+def check_the_page_has_all_parts_and_stands_alone(text: str) -> None:
     outline = Outline()
     outline.feed(text)
     assert outline.headings == [
@@ -104,9 +100,7 @@ def test_the_page_has_all_parts_and_stands_alone(quick: tuple[Path, str]) -> Non
     assert "@import" not in text
 
 
-@pytest.mark.slow
-def test_the_page_has_every_error_with_its_factor_and_every_screened_alloy(quick: tuple[Path, str]) -> None:
-    text = (quick[0] / "report.html").read_text(encoding="utf-8")
+def check_the_page_has_every_error_and_every_alloy(text: str) -> None:
     for name, factors in LEAST_FACTORS.items():
         for quantity, factor in factors.items():
             row = rf">{name}</td><td class=\"text\">{quantity}, [^<]*</td>(<td>[^<]+</td>){{4}}<td>{factor:g} ×</td>"
@@ -188,7 +182,7 @@ def test_the_demo_fails_when_its_factors_are_missed_and_still_writes_the_page(
     said = console.export_text()
     console.file.close()
     assert said.count("failed: ") == (5 if code else 0)
-    assert ("cut short after 3 minutes: is the machine busy?" in said) == bool(code)
+    assert ("cut short after 2.5 minutes: is the machine busy?" in said) == bool(code)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
