@@ -86,9 +86,9 @@ class LossAndGradients:
                 torch.zeros(n_graphs, **exact),
                 torch.zeros(n_atoms, 3, **exact),
                 torch.zeros(n_graphs, 3, 3, **exact),
-                torch.zeros(n_graphs, **exact),
-                torch.zeros(n_atoms, **exact),
-                torch.zeros(n_graphs, **exact),
+                torch.ones(n_graphs, **exact),
+                torch.ones(n_atoms, **exact),
+                torch.ones(n_graphs, **exact),
                 torch.ones(n_graphs, **exact),
             )
             totals = torch.ones(len(PREDICTED), **exact)
