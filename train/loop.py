@@ -46,7 +46,7 @@ def train(
     check_folder(config.output, resume=resume, overwrite=overwrite)
     with reporter.reading() as progress:
         datasets = load_datasets(config, progress)
-    describe_data(datasets, reporter)
+    describe_data(datasets, reporter, charge_and_spin=config.potential.charge_and_spin)
     run = Run(config, datasets, reporter)
     if resume:
         run.resume()
@@ -140,11 +140,17 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def describe_data(datasets: list[Dataset], reporter: Reporter) -> None:
+def describe_data(datasets: list[Dataset], reporter: Reporter, *, charge_and_spin: bool) -> None:
     """A line for each data set, and what is odd about it."""
     for dataset in datasets:
         counts = ", ".join(f"{len(getattr(dataset, split))} {split}" for split in ("train", "valid", "test"))
         reporter.say(f"[bold]{dataset.name}[/bold]: {counts}; {' '.join(dataset.elements('train'))}")
+        charged = sum(bool(one.graph.charge.any() or one.graph.spin.any()) for one in dataset.train)
+        if charged and not charge_and_spin:
+            reporter.say(
+                f"  [yellow]{charged} training structures have charge or spin in info, which this potential does not"
+                " see: potential.charge_and_spin is false[/yellow]"
+            )
         for warning in dataset.warnings:
             reporter.say(f"  [yellow]{escape(warning)}[/yellow]")  # it quotes paths and numbers in brackets
 

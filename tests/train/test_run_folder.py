@@ -110,6 +110,16 @@ def test_what_a_person_sees(make_config: MakeConfig, tmp_path: Path) -> None:
     assert result.reason == "epochs"
 
 
+def test_charges_that_the_potential_does_not_see_are_told(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    frames = read(config.dataset[0].train[0], ":")
+    frames[1].info["charge"] = 1.0
+    write(config.dataset[0].train[0], frames)
+    seen = io.StringIO()
+    train(config, console=Console(file=seen, width=200))
+    assert "structures have charge or spin in info, which this potential does not see" in seen.getvalue()
+
+
 def test_tensorboard(make_config: MakeConfig) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is the extra `track`")
     config = make_config(stop={"epochs": 1}, log={"tensorboard": True})
