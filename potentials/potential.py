@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from potentials.backbones import BACKBONES, AnyBackboneConfig
+from potentials.backbones.base import AtomInputs
 from potentials.backbones.painn import PaiNNConfig
 from potentials.derivatives import TensorInputs, assemble, prepare
 from potentials.edges import EdgeGeometry, Edges
@@ -115,7 +116,8 @@ class Potential(nn.Module):
         if self.context is not None:
             context_NF = self.context(inputs.charge, inputs.spin, inputs.graph_index)
         dataset_N = inputs.dataset[inputs.graph_index]
-        features_NF = self.backbone(inputs.numbers, geometry, edges, context_NF)
+        atoms = AtomInputs(inputs.numbers, inputs.graph_index, inputs.atom_starts, context_NF)
+        features_NF = self.backbone(atoms, geometry, edges)
         output_N = self.branches(features_NF, dataset_N)
         energies_N: Tensor = self.references(output_N, inputs.numbers, dataset_N)
         return energies_N

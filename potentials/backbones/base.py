@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,23 @@ class BackboneConfig(BaseModel):
     radial_size: Annotated[int, Field(ge=2)] = 20
 
 
+@dataclass(frozen=True)
+class AtomInputs:
+    """What a backbone is told of the atoms themselves; N atoms, G structures.
+
+    Attributes:
+        numbers: [N] atomic numbers.
+        graph_index: [N] structure of each atom, ascending.
+        starts: [G + 1] first atom of each structure.
+        context: [N, width] added to the element embedding (charge and spin of the structure), or none.
+    """
+
+    numbers: Tensor
+    graph_index: Tensor
+    starts: Tensor
+    context: Tensor | None
+
+
 class Backbone(nn.Module, ABC):
     """Message passing. A subclass keeps to the physics contract by construction where it can.
 
@@ -46,14 +64,11 @@ class Backbone(nn.Module, ABC):
     width: int
 
     @abstractmethod
-    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
-        """[N] atomic numbers and where the neighbours are to [N, width] invariant features.
-
-        `context_NF` [N, width], when given, is added to the element embedding (charge and spin of the structure).
-        """
+    def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+        """[N] atoms and where their neighbours are to [N, width] invariant features."""
 
 
-def embed(embedding: nn.Embedding, numbers_N: Tensor, context_NF: Tensor | None) -> Tensor:
+def embed(embedding: nn.Embedding, atoms: AtomInputs) -> Tensor:
     """[N] to [N, F]: the learnt vector of each element, plus the context."""
-    features: Tensor = embedding(numbers_N)
-    return features if context_NF is None else features + context_NF
+    features: Tensor = embedding(atoms.numbers)
+    return features if atoms.context is None else features + atoms.context

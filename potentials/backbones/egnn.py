@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from potentials.backbones.base import N_ELEMENTS, Backbone, BackboneConfig, embed
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import BesselBasis, polynomial_envelope
 
@@ -57,12 +57,12 @@ class EGNN(Backbone):
             for _ in range(moves)
         )
 
-    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
+    def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """See `Backbone.forward`."""
         vectors_E3 = geometry.distance[:, None] * geometry.direction
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
-        features_NF = embed(self.embedding, numbers_N, context_NF)
+        features_NF = embed(self.embedding, atoms)
         for layer, (centre, neighbour, radial) in enumerate(
             zip(self.from_centre, self.from_neighbour, self.from_radial, strict=True)
         ):

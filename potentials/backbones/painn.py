@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from potentials.backbones.base import N_ELEMENTS, Backbone, BackboneConfig, embed
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import BesselBasis, polynomial_envelope
 
@@ -52,10 +52,10 @@ class PaiNN(Backbone):
             for layer in range(depth)
         )
 
-    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
+    def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """See `Backbone.forward`."""
         radial_EB = self.radial(geometry.distance, polynomial_envelope(geometry.distance, self.cutoff))
-        scalar_NF, vector_N3F = embed(self.embedding, numbers_N, context_NF), None
+        scalar_NF, vector_N3F = embed(self.embedding, atoms), None
         for layer in range(self.depth):
             sent_EF = edges.gather_neighbour(self.senders[layer](scalar_NF)) * self.filters[layer](radial_EB)
             scalar_EF, vector_E3F = self._messages(sent_EF, vector_N3F, geometry, edges)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from potentials.backbones.base import N_ELEMENTS, Backbone, BackboneConfig, embed
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import GaussianBasis, polynomial_envelope
 
@@ -50,11 +50,11 @@ class SchNet(Backbone):
             nn.Sequential(nn.Linear(width, width), ShiftedSoftplus(), nn.Linear(width, width)) for _ in range(depth)
         )
 
-    def forward(self, numbers_N: Tensor, geometry: EdgeGeometry, edges: Edges, context_NF: Tensor | None) -> Tensor:
+    def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """See `Backbone.forward`."""
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
-        features_NF = embed(self.embedding, numbers_N, context_NF)
+        features_NF = embed(self.embedding, atoms)
         for make_filter, into, out in zip(self.filters, self.inputs, self.outputs, strict=True):
             filter_EF = make_filter(radial_EB) * envelope_E[:, None]
             messages_EF = edges.gather_neighbour(into(features_NF)) * filter_EF
