@@ -14,15 +14,17 @@ from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gfm_ase", "potentials", "train", "md_workflows")
+SUFFIXES = {".py", ".cpp"}
 
 
 def modules_of_tree() -> set[str]:
-    """Every Python file of the four packages, as a path from the repository's root."""
-    return {str(file.relative_to(ROOT)) for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
+    """Every source file of the four packages, as a path from the repository's root."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.suffix in SUFFIXES]
+    return {str(file.relative_to(ROOT)) for file in files}
 
 
 def modules_of_wheel() -> set[str]:
-    """Every Python file of a wheel that is built from a copy of the tree."""
+    """Every source file of a wheel that is built from a copy of the tree."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
         for package in PACKAGES:
@@ -35,7 +37,7 @@ def modules_of_wheel() -> set[str]:
             sys.exit(f"The wheel cannot be built:\n{done.stdout}{done.stderr}")
         (wheel,) = Path(folder).glob("*.whl")
         with ZipFile(wheel) as archive:
-            return {name for name in archive.namelist() if name.endswith(".py")}
+            return {name for name in archive.namelist() if Path(name).suffix in SUFFIXES}
 
 
 def main() -> None:

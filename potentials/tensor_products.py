@@ -1,0 +1,94 @@
+"""Sums of tensor products over edges and over components, differentiable to any order.
+
+Both are derivatives of one number that is linear in each factor (see `potentials.native.operators`). The derivative of
+such a derivative is another one, of the same form: so one autograd function and one kernel a factor do for energies,
+forces, and the gradients of a loss of forces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potentials.edges import Edges
+from potentials.native.operators import ATOM_ROLES, EDGE_ROLES
+from potentials.native.tables import Coupling
+
+__all__ = ["Coupling", "edge_product", "product"]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form that is linear in each of its factors; `edges` for sums over edges, none for products on atoms."""
+
+    coupling: str
+    edges: Edges | None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return ATOM_ROLES if self.edges is None else EDGE_ROLES
+
+    def derivative(self, role: str, factors: Mapping[str, Tensor]) -> Tensor:
+        """With respect to one factor, given the others."""
+        others = [factors[name] for name in self.roles if name != role]
+        if self.edges is None:
+            result: Tensor = torch.ops.gfm_ase.atom_form(role, self.coupling, others)
+        else:
+            edges = self.edges
+            result = torch.ops.gfm_ase.edge_form(
+                role, self.coupling, others, [edges.neighbour, edges.centre, edges.reverse, edges.starts]
+            )
+        return result
+
+
+class _Derivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, form: _Form, role: str, *factors: Tensor) -> Tensor:
+        ctx.form, ctx.role = form, role
+        ctx.save_for_backward(*factors)
+        return form.derivative(role, dict(zip(_others(form, role), factors, strict=True)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        form, role = ctx.form, ctx.role
+        names = _others(form, role)
+        factors = dict(zip(names, ctx.saved_tensors, strict=True)) | {role: grads[0]}
+        needed = ctx.needs_input_grad[2:]
+        found = [
+            _apply(form, name, {key: value for key, value in factors.items() if key != name}) if wanted else None
+            for name, wanted in zip(names, needed, strict=True)
+        ]
+        return (None, None, *found)
+
+
+def _others(form: _Form, role: str) -> list[str]:
+    return [name for name in form.roles if name != role]
+
+
+def _apply(form: _Form, role: str, factors: Mapping[str, Tensor]) -> Tensor:
+    ordered = [factors[name] for name in _others(form, role)]
+    result: Tensor = _Derivative.apply(form, role, *ordered)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return result
+
+
+def edge_product(coupling: Coupling, radial_EPC: Tensor, left_NLC: Tensor, right_EM: Tensor, edges: Edges) -> Tensor:
+    """[N, O, C]: for each atom the sum over its edges of (features of the neighbour) ⊗ (harmonics of the edge).
+
+    Args:
+        coupling: which components make which.
+        radial_EPC: [E, P, C] factor of each path and channel.
+        left_NLC: [N, L, C] features of atoms, gathered at the neighbours.
+        right_EM: [E, M] harmonics of the directions, the same for all channels.
+        edges: who is connected to whom.
+    """
+    factors = {"radial": radial_EPC, "left": left_NLC, "right": right_EM}
+    return _apply(_Form(coupling.key, edges), "out", factors)
+
+
+def product(coupling: Coupling, left_NLC: Tensor, right_NMC: Tensor) -> Tensor:
+    """[N, O, C]: products of components on each atom, channel by channel; paths add up in the slots they end in."""
+    return _apply(_Form(coupling.key, None), "out", {"left": left_NLC, "right": right_NMC})
