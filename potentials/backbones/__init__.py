@@ -6,17 +6,21 @@ from pydantic import Field
 
 from potentials.backbones.base import Backbone, BackboneConfig
 from potentials.backbones.egnn import EGNN, EGNNConfig
+from potentials.backbones.ember import Ember, EmberConfig
 from potentials.backbones.painn import PaiNN, PaiNNConfig
 from potentials.backbones.schnet import SchNet, SchNetConfig
 from potentials.backbones.tensornet import TensorNet, TensorNetConfig
 
-AnyBackboneConfig = Annotated[SchNetConfig | EGNNConfig | PaiNNConfig | TensorNetConfig, Field(discriminator="name")]
+AnyBackboneConfig = Annotated[
+    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig, Field(discriminator="name")
+]
 """Whatever a `[backbone]` table of a run may hold; `name` chooses."""
 
 BACKBONES: dict[str, tuple[type[BackboneConfig], type[Backbone]]] = {
     "schnet": (SchNetConfig, SchNet),
     "egnn": (EGNNConfig, EGNN),
     "painn": (PaiNNConfig, PaiNN),
+    "ember": (EmberConfig, Ember),
     "tensornet": (TensorNetConfig, TensorNet),
 }
 

@@ -1,0 +1,158 @@
+"""EMBER: many-body expansion on atoms, light edges whose radial functions can be tabulated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
+from potentials.edges import EdgeGeometry, Edges
+from potentials.equivariant import DegreeLinear, PathMixture, separate_coupling, summed_coupling
+from potentials.radial import BesselBasis, polynomial_envelope
+from potentials.spherical import n_components, real_harmonics
+from potentials.tensor_products import edge_product, product
+
+
+class EmberConfig(BackboneConfig):
+    """Settings of `Ember`.
+
+    Attributes:
+        radial_size: number of Bessel functions.
+        radial_width: hidden features of the radial networks; free at inference, where they are tabulated.
+        l_max: degree of the harmonics that expand the surroundings of an atom.
+        l_hidden: degree of what atoms tell each other after the first layer.
+        mean_neighbours: the sum over the neighbours is divided by the root of this number.
+    """
+
+    name: Literal["ember"] = "ember"
+    depth: PositiveInt = 2
+    radial_size: Annotated[int, Field(ge=2)] = 8
+    radial_width: PositiveInt = 32
+    l_max: Annotated[int, Field(ge=0, le=4)] = 3
+    l_hidden: Annotated[int, Field(ge=0, le=4)] = 1
+    mean_neighbours: Annotated[float, Field(gt=0)] = 20.0
+
+
+class Ember(Backbone):
+    """Equivariant Many-Body Expansion with tabulated Radials: our own selection of what is proven.
+
+    Each layer expands the surroundings of an atom in harmonics and learnt radial functions (ACE: Drautz, Phys. Rev. B
+    99, 014104, 2019), sums before it multiplies, so that all products are taken on atoms and not on edges, and takes
+    them recursively to the third order with weights by element (MACE: Batatia et al., NeurIPS 2022; GRACE: Bochkarev,
+    Lysogorskiy, Drautz, Phys. Rev. X 14, 021036, 2024). Messages after the first are equivariant up to `l_hidden`.
+    Radial functions depend on distance and the two elements alone: at inference splines stand for them (symmetrix,
+    Kovács et al.).
+    """
+
+    def __init__(self, config: EmberConfig) -> None:
+        super().__init__()
+        self.width, self.cutoff = config.width, config.cutoff
+        self.l_max = config.l_max
+        self.embedding = nn.Embedding(N_ELEMENTS, config.width)
+        self.layers = nn.ModuleList(
+            EmberLayer(config, l_in=config.l_hidden if layer else 0, l_out=config.l_hidden if more else 0)
+            for layer, more in ((layer, layer < config.depth - 1) for layer in range(config.depth))
+        )
+
+    def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+        """See `Backbone.forward`."""
+        envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
+        harmonics_EM = real_harmonics(geometry.direction, self.l_max)
+        features_NLC = embed(self.embedding, atoms)[:, None, :]
+        told = None
+        for layer in self.layers:
+            radial_EPC = layer.radial(geometry.distance, envelope_E, atoms.numbers, edges)
+            density_NMC = edge_product(layer.coupling, radial_EPC, layer.send(features_NLC), harmonics_EM, edges)
+            features_NLC, said_NC = layer.update(density_NMC, features_NLC, atoms.numbers)
+            told = said_NC if told is None else told + said_NC
+        assert told is not None
+        return told
+
+
+class EmberLayer(nn.Module):
+    """Expansion of the surroundings, products on the atom, and what the atom then is.
+
+    Args:
+        config: of the backbone.
+        l_in, l_out: degree of the features before and after.
+    """
+
+    def __init__(self, config: EmberConfig, *, l_in: int, l_out: int) -> None:
+        super().__init__()
+        width, l_max = config.width, config.l_max
+        self.l_in, self.l_out = l_in, l_out
+        self.coupling = summed_coupling(l_in, l_max, l_max)
+        self.radial = RadialNetwork(config, len(self.coupling.paths))
+        self.send = DegreeLinear(l_in, width, width)
+        self.scale = config.mean_neighbours**-0.5
+        self.mix = DegreeLinear(l_max, width, width)
+        self.second = separate_coupling(l_max, l_max, l_max, symmetric=True)
+        self.third = separate_coupling(l_max, l_max, l_out)
+        self.of_second = PathMixture(self.second.out, width, N_ELEMENTS)
+        self.of_third = PathMixture(self.third.out, width, N_ELEMENTS)
+        self.of_lower = PathMixture(_twice(l_out), width, N_ELEMENTS)
+        self.gather = DegreeLinear(l_out, width, width)
+        self.keep = DegreeLinear(min(l_in, l_out), width, width)
+        self.refine = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.say = nn.Linear(width, width, bias=False)
+
+    def update(self, density_NMC: Tensor, features_NLC: Tensor, numbers_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Features after the layer [N, (l_out + 1)², C], and its part of the result [N, C]."""
+        density_NMC = self.mix(density_NMC * self.scale)
+        second_NMC = self.of_second(product(self.second, density_NMC, density_NMC), numbers_N)
+        third_NLC = self.of_third(product(self.third, second_NMC, density_NMC), numbers_N)
+        size = n_components(self.l_out)
+        lower_NLC = self.of_lower(_by_degree(density_NMC[:, :size], second_NMC[:, :size], self.l_out), numbers_N)
+        new_NLC = self.gather(third_NLC + lower_NLC)
+        kept = n_components(min(self.l_in, self.l_out))
+        old_NLC = self.keep(features_NLC[:, :kept])
+        scalar_NC = new_NLC[:, 0] + old_NLC[:, 0]
+        scalar_NC = scalar_NC + self.refine(scalar_NC)
+        parts = [scalar_NC[:, None]]
+        if kept > 1:
+            parts.append(new_NLC[:, 1:kept] + old_NLC[:, 1:])
+        if size > kept:
+            parts.append(new_NLC[:, kept:])
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], self.say(scalar_NC)
+
+
+def _twice(l_max: int) -> list[int]:
+    return [degree for degree in range(l_max + 1) for _ in range(2)]
+
+
+def _by_degree(one_NLC: Tensor, other_NLC: Tensor, l_max: int) -> Tensor:
+    """Two sets of components as the two paths of each degree."""
+    ends = [(degree**2, (degree + 1) ** 2) for degree in range(l_max + 1)]
+    return torch.cat([part[:, start:end] for start, end in ends for part in (one_NLC, other_NLC)], dim=1)
+
+
+class RadialNetwork(nn.Module):
+    """Factors of paths and channels as functions of the distance and of both elements.
+
+    Args:
+        config: of the backbone.
+        n_paths: P.
+    """
+
+    def __init__(self, config: EmberConfig, n_paths: int) -> None:
+        super().__init__()
+        hidden = config.radial_width
+        self.shape = (n_paths, config.width)
+        self.basis = BesselBasis(config.cutoff, config.radial_size)
+        self.of_distance = nn.Linear(config.radial_size, hidden)
+        self.of_centre = nn.Embedding(N_ELEMENTS, hidden)
+        self.of_neighbour = nn.Embedding(N_ELEMENTS, hidden)
+        self.hidden = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, n_paths * config.width, bias=False)
+
+    def forward(self, distance_E: Tensor, envelope_E: Tensor, numbers_N: Tensor, edges: Edges) -> Tensor:
+        """[E] distances in Å and their envelope, [N] atomic numbers, to [E, P, C]."""
+        centre_EH = edges.gather_centre(self.of_centre(numbers_N))
+        neighbour_EH = edges.gather_neighbour(self.of_neighbour(numbers_N))
+        hidden_EH = self.of_distance(self.basis(distance_E, envelope_E)) + centre_EH + neighbour_EH
+        hidden_EH = nn.functional.silu(self.hidden(nn.functional.silu(hidden_EH)))
+        radial_EF: Tensor = self.out(hidden_EH) * envelope_E[:, None]
+        return radial_EF.view(-1, *self.shape)
