@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from potentials.native.tables import Coupling
+from potentials.spherical import degrees
 
 
 def natural_paths(left: int, right: int, out: int) -> list[tuple[int, int, int]]:
@@ -17,65 +18,48 @@ def natural_paths(left: int, right: int, out: int) -> list[tuple[int, int, int]]
     return [(a, b, o) for o, a, b in triples if abs(a - b) <= o <= a + b and (a + b + o) % 2 == 0]
 
 
-def summed_coupling(left: int, right: int, out: int) -> Coupling:
-    """All natural paths of one slot a degree; those of one degree add up."""
+def natural_coupling(left: int, right: int, out: int, *, symmetric: bool = False) -> Coupling:
+    """All natural paths between one slot a degree, those of one degree add up; `symmetric`: l1 ≤ l2 alone."""
     slots = [tuple(range(degree + 1)) for degree in (left, right, out)]
-    return Coupling(slots[0], slots[1], slots[2], tuple(natural_paths(left, right, out)))
-
-
-def separate_coupling(left: int, right: int, out: int, *, symmetric: bool = False) -> Coupling:
-    """All natural paths, each into a slot of its own, ascending by degree; `symmetric`: (l1, l2) for l1 ≤ l2 alone."""
     paths = [path for path in natural_paths(left, right, out) if not symmetric or path[0] <= path[1]]
-    slots = tuple((a, b, number) for number, (a, b, _) in enumerate(paths))
-    return Coupling(tuple(range(left + 1)), tuple(range(right + 1)), tuple(o for _, _, o in paths), slots)
-
-
-def degree_slices(l_max: int) -> list[slice]:
-    """Components of each degree."""
-    return [slice(degree**2, (degree + 1) ** 2) for degree in range(l_max + 1)]
+    return Coupling(slots[0], slots[1], slots[2], tuple(paths))
 
 
 class DegreeLinear(nn.Module):
     """A linear map of channels for each degree, without bias: [N, (l_max + 1)², C] to [N, (l_max + 1)², D]."""
 
+    degree_ML: Tensor
+
     def __init__(self, l_max: int, channels: int, out_channels: int) -> None:
         super().__init__()
-        self.slices = degree_slices(l_max)
         self.weight_LCD = nn.Parameter(torch.randn(l_max + 1, channels, out_channels) / channels**0.5)
+        self.register_buffer("degree_ML", torch.eye(l_max + 1)[degrees(l_max)], persistent=False)
 
     def forward(self, features_NMC: Tensor) -> Tensor:
         """See the class."""
-        parts = [features_NMC[:, where] @ self.weight_LCD[degree] for degree, where in enumerate(self.slices)]
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        # one product for all components; their maps are laid out by a product too, whose derivative is a sum
+        weight_MCD = (self.degree_ML @ self.weight_LCD.flatten(1)).view(-1, *self.weight_LCD.shape[1:])
+        return torch.bmm(features_NMC.transpose(0, 1), weight_MCD).transpose(0, 1)
 
 
-class PathMixture(nn.Module):
-    """Sums over the paths of each degree, weighted by path, channel and element of the atom.
+class PathWeights(nn.Module):
+    """A weight for each path and channel: what all elements share, and what each has of its own.
 
     Args:
-        degrees: of each path, ascending.
+        degrees: of the result of each path.
         channels: C.
         n_elements: rows of the table of elements.
     """
 
     def __init__(self, degrees: Sequence[int], channels: int, n_elements: int) -> None:
         super().__init__()
-        self.counts = [list(degrees).count(degree) for degree in range(max(degrees) + 1)]
-        self.channels = channels
-        # what all elements share, and what each has of its own
-        spread = torch.tensor([1 / self.counts[degree] ** 0.5 for degree in degrees])[:, None]
+        spread = torch.tensor([list(degrees).count(degree) ** -0.5 for degree in degrees])[:, None]
         self.weight_PC = nn.Parameter(torch.randn(len(degrees), channels) * spread)
         self.of_element = nn.Embedding(n_elements, len(degrees) * channels)
         with torch.no_grad():
             self.of_element.weight.mul_(0.2 * spread.expand(-1, channels).reshape(1, -1))
 
-    def forward(self, separate_NOC: Tensor, numbers_N: Tensor) -> Tensor:
-        """[N, components of all paths, C] and atomic numbers to [N, (l_max + 1)², C]."""
-        weight_NPC = self.of_element(numbers_N).view(-1, *self.weight_PC.shape) + self.weight_PC
-        parts, path, start = [], 0, 0
-        for degree, count in enumerate(self.counts):
-            size = 2 * degree + 1
-            block = separate_NOC[:, start : start + count * size].view(-1, count, size, self.channels)
-            parts.append((block * weight_NPC[:, path : path + count, None, :]).sum(1))
-            path, start = path + count, start + count * size
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+    def forward(self, numbers_N: Tensor) -> Tensor:
+        """[N] atomic numbers to [N, P, C]."""
+        weight_NPC: Tensor = self.of_element(numbers_N).view(-1, *self.weight_PC.shape) + self.weight_PC
+        return weight_NPC

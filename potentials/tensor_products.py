@@ -15,22 +15,19 @@ import torch
 from torch import Tensor
 
 from potentials.edges import Edges
-from potentials.native.operators import ATOM_ROLES, EDGE_ROLES
-from potentials.native.tables import Coupling
+from potentials.native.operators import EDGE_ROLES
+from potentials.native.tables import ATOM_ROLES, Coupling
 
 __all__ = ["Coupling", "edge_product", "product"]
 
 
 @dataclass(frozen=True)
 class _Form:
-    """A form that is linear in each of its factors; `edges` for sums over edges, none for products on atoms."""
+    """A form that is linear in each of its factors, which are those of `roles`; `edges` for sums over edges."""
 
     coupling: str
-    edges: Edges | None
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        return ATOM_ROLES if self.edges is None else EDGE_ROLES
+    roles: tuple[str, ...]
+    edges: Edges | None = None
 
     def derivative(self, role: str, factors: Mapping[str, Tensor]) -> Tensor:
         """With respect to one factor, given the others."""
@@ -86,9 +83,15 @@ def edge_product(coupling: Coupling, radial_EPC: Tensor, left_NLC: Tensor, right
         edges: who is connected to whom.
     """
     factors = {"radial": radial_EPC, "left": left_NLC, "right": right_EM}
-    return _apply(_Form(coupling.key, edges), "out", factors)
+    return _apply(_Form(coupling.key, EDGE_ROLES, edges), "out", factors)
 
 
-def product(coupling: Coupling, left_NLC: Tensor, right_NMC: Tensor) -> Tensor:
-    """[N, O, C]: products of components on each atom, channel by channel; paths add up in the slots they end in."""
-    return _apply(_Form(coupling.key, None), "out", {"left": left_NLC, "right": right_NMC})
+def product(coupling: Coupling, left_NLC: Tensor, right_NMC: Tensor, weight_NPC: Tensor | None = None) -> Tensor:
+    """[N, O, C]: products of components on each atom, channel by channel; paths add up in the slots they end in.
+
+    `weight_NPC` [N, P, C], where it is given, is a factor of each path.
+    """
+    factors = {"left": left_NLC, "right": right_NMC}
+    if weight_NPC is None:
+        return _apply(_Form(coupling.key, ATOM_ROLES[:3]), "out", factors)
+    return _apply(_Form(coupling.key, ATOM_ROLES), "out", {**factors, "weight": weight_NPC})

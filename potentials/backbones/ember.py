@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
-from potentials.equivariant import DegreeLinear, PathMixture, separate_coupling, summed_coupling
+from potentials.equivariant import DegreeLinear, PathWeights, natural_coupling
 from potentials.radial import BesselBasis, polynomial_envelope
 from potentials.spherical import n_components, real_harmonics
 from potentials.tensor_products import edge_product, product
@@ -62,14 +62,12 @@ class Ember(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         harmonics_EM = real_harmonics(geometry.direction, self.l_max)
         features_NLC = embed(self.embedding, atoms)[:, None, :]
-        told = None
+        told_NC = torch.zeros_like(features_NLC[:, 0])
         for layer in self.layers:
             radial_EPC = layer.radial(geometry.distance, envelope_E, atoms.numbers, edges)
-            density_NMC = edge_product(layer.coupling, radial_EPC, layer.send(features_NLC), harmonics_EM, edges)
-            features_NLC, said_NC = layer.update(density_NMC, features_NLC, atoms.numbers)
-            told = said_NC if told is None else told + said_NC
-        assert told is not None
-        return told
+            features_NLC, said_NC = layer(features_NLC, harmonics_EM, radial_EPC, edges, atoms.numbers)
+            told_NC = told_NC + said_NC
+        return told_NC
 
 
 class EmberLayer(nn.Module):
@@ -80,53 +78,45 @@ class EmberLayer(nn.Module):
         l_in, l_out: degree of the features before and after.
     """
 
+    scalar_M1: Tensor
+
     def __init__(self, config: EmberConfig, *, l_in: int, l_out: int) -> None:
         super().__init__()
         width, l_max = config.width, config.l_max
         self.l_in, self.l_out = l_in, l_out
-        self.coupling = summed_coupling(l_in, l_max, l_max)
+        self.coupling = natural_coupling(l_in, l_max, l_max)
         self.radial = RadialNetwork(config, len(self.coupling.paths))
         self.send = DegreeLinear(l_in, width, width)
         self.scale = config.mean_neighbours**-0.5
         self.mix = DegreeLinear(l_max, width, width)
-        self.second = separate_coupling(l_max, l_max, l_max, symmetric=True)
-        self.third = separate_coupling(l_max, l_max, l_out)
-        self.of_second = PathMixture(self.second.out, width, N_ELEMENTS)
-        self.of_third = PathMixture(self.third.out, width, N_ELEMENTS)
-        self.of_lower = PathMixture(_twice(l_out), width, N_ELEMENTS)
+        self.constant_C = nn.Parameter(torch.ones(width))
+        self.register_buffer("scalar_M1", torch.eye(n_components(l_max))[:, :1], persistent=False)
+        self.second = natural_coupling(l_max, l_max, l_max, symmetric=True)
+        self.third = natural_coupling(l_max, l_max, l_out)
+        self.of_second = PathWeights([o for _, _, o in self.second.paths], width, N_ELEMENTS)
+        self.of_third = PathWeights([o for _, _, o in self.third.paths], width, N_ELEMENTS)
         self.gather = DegreeLinear(l_out, width, width)
         self.keep = DegreeLinear(min(l_in, l_out), width, width)
         self.refine = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.say = nn.Linear(width, width, bias=False)
 
-    def update(self, density_NMC: Tensor, features_NLC: Tensor, numbers_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Features after the layer [N, (l_out + 1)², C], and its part of the result [N, C]."""
-        density_NMC = self.mix(density_NMC * self.scale)
-        second_NMC = self.of_second(product(self.second, density_NMC, density_NMC), numbers_N)
-        third_NLC = self.of_third(product(self.third, second_NMC, density_NMC), numbers_N)
-        size = n_components(self.l_out)
-        lower_NLC = self.of_lower(_by_degree(density_NMC[:, :size], second_NMC[:, :size], self.l_out), numbers_N)
-        new_NLC = self.gather(third_NLC + lower_NLC)
+    def forward(
+        self, features_NLC: Tensor, harmonics_EM: Tensor, radial_EPC: Tensor, edges: Edges, numbers_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Features before to features after the layer, [N, (l + 1)², C], and its part of the result [N, C]."""
+        density_NMC = edge_product(self.coupling, radial_EPC, self.send(features_NLC), harmonics_EM, edges)
+        # with a constant beside the scalars, products of three hold those of two and of one
+        density_NMC = self.mix(density_NMC * self.scale) + self.scalar_M1 * self.constant_C
+        second_NMC = product(self.second, density_NMC, density_NMC, self.of_second(numbers_N))
+        third_NLC = product(self.third, second_NMC, density_NMC, self.of_third(numbers_N))
         kept = n_components(min(self.l_in, self.l_out))
         old_NLC = self.keep(features_NLC[:, :kept])
-        scalar_NC = new_NLC[:, 0] + old_NLC[:, 0]
-        scalar_NC = scalar_NC + self.refine(scalar_NC)
-        parts = [scalar_NC[:, None]]
-        if kept > 1:
-            parts.append(new_NLC[:, 1:kept] + old_NLC[:, 1:])
+        size = n_components(self.l_out)
         if size > kept:
-            parts.append(new_NLC[:, kept:])
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], self.say(scalar_NC)
-
-
-def _twice(l_max: int) -> list[int]:
-    return [degree for degree in range(l_max + 1) for _ in range(2)]
-
-
-def _by_degree(one_NLC: Tensor, other_NLC: Tensor, l_max: int) -> Tensor:
-    """Two sets of components as the two paths of each degree."""
-    ends = [(degree**2, (degree + 1) ** 2) for degree in range(l_max + 1)]
-    return torch.cat([part[:, start:end] for start, end in ends for part in (one_NLC, other_NLC)], dim=1)
+            old_NLC = nn.functional.pad(old_NLC, (0, 0, 0, size - kept))
+        new_NLC = self.gather(third_NLC) + old_NLC
+        new_NLC = new_NLC + self.scalar_M1[:size] * self.refine(new_NLC[:, 0])[:, None]
+        return new_NLC, self.say(new_NLC[:, 0])
 
 
 class RadialNetwork(nn.Module):

@@ -3,11 +3,11 @@
 `torch.ops.gfm_ase.edge_form` and `atom_form` are derivatives of forms that are linear in each of their factors,
 
     T = Σ_edges Σ_k cg_k out[centre, o_k] radial[edge, p_k] left[neighbour, a_k] right[edge, b_k]
-    T = Σ_atoms Σ_k cg_k out[atom, o_k] left[atom, a_k] right[atom, b_k]
+    T = Σ_atoms Σ_k cg_k out[atom, o_k] left[atom, a_k] right[atom, b_k] (weight[atom, p_k])
 
 with respect to the factor named by `role`; all but the first form's `right` have channels, over which T sums too. The
-factors given are the others, in the order of `EDGE_ROLES` and `ATOM_ROLES`; `links` are neighbour, centre, reverse and
-starts of `potentials.edges.Edges`.
+factors given are the others, in the order of `EDGE_ROLES` and `ATOM_ROLES` (`weight` may be left out); `links` are
+neighbour, centre, reverse and starts of `potentials.edges.Edges`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from potentials.native.build import library
-from potentials.native.tables import Coupling, atom_table, edge_table
+from potentials.native.tables import ATOM_ROLES, Coupling, atom_table, edge_table
 
 EDGE_ROLES = ("out", "radial", "left", "right")
-ATOM_ROLES = ("out", "left", "right")
 
 _LIBRARY: Any = torch.library.Library("gfm_ase", "DEF")  # type: ignore[no-untyped-call]  # torch leaves it untyped
 _LIBRARY.define("edge_form(str role, str coupling, Tensor[] factors, Tensor[] links) -> Tensor")
@@ -116,8 +115,9 @@ def _slices(degrees: Sequence[int]) -> list[slice]:
 
 
 def _empty_on_atoms(role: str, coupling: str, factors: Sequence[Tensor]) -> Tensor:
-    left, right, out = Coupling.of(coupling).sizes
-    components = {"left": left, "right": right, "out": out}[role]
+    table = Coupling.of(coupling)
+    left, right, out = table.sizes
+    components = {"left": left, "right": right, "out": out, "weight": len(table.paths)}[role]
     return factors[0].new_empty([factors[0].shape[0], components, factors[0].shape[2]])
 
 
@@ -125,26 +125,29 @@ def _atom_native(role: str, coupling: str, factors: Sequence[Tensor]) -> Tensor:
     kernels = library()
     if kernels is None:
         return _atom_plain(role, coupling, factors)
-    # the table counts factors as (left, right, out), the operator as (out, left, right)
-    ordered = [factor.contiguous() for factor in (factors if role == "out" else factors[::-1])]
+    factors = [factor.contiguous() for factor in factors]
     result = _empty_on_atoms(role, coupling, factors)
     table, values = atom_table(coupling, role)
+    third = factors[2].data_ptr() if len(factors) > 2 else None
     getattr(kernels, f"atom_product_{_suffix(result)}")(
         *(ctypes.c_int64(size) for size in (result.shape[0], result.shape[2])),
         torch.get_num_threads(),
         *(ctypes.c_void_p(array.ctypes.data) for array in (table, values)),
-        *_pointers(*ordered, result),
+        *_pointers(*factors[:2]),
+        ctypes.c_void_p(third),
+        *_pointers(result),
     )
     return result
 
 
 def _atom_plain(role: str, coupling: str, factors: Sequence[Tensor]) -> Tensor:
     """The same in terms of torch."""
-    named = dict(zip((name for name in ATOM_ROLES if name != role), factors, strict=True))
-    letters = {"out": "nok", "left": "nak", "right": "nbk"}
+    roles = [name for name in ATOM_ROLES if name != role]
+    named = dict(zip(roles, factors, strict=False))  # without the weight where there is none
+    letters = {"out": "nok", "left": "nak", "right": "nbk", "weight": "nk"}
     result = _empty_on_atoms(role, coupling, factors).zero_()
-    for _, where, values in _paths(Coupling.of(coupling), result):
-        _add_path(result, role, named, where, (values, letters))
+    for number, where, values in _paths(Coupling.of(coupling), result):
+        _add_path(result, role, named, {**where, "weight": number}, (values, letters))
     return result
 
 

@@ -106,22 +106,23 @@ def edge_table(key: str) -> tuple[Integers, Floats]:
     return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts]), numbers
 
 
-ROLES = ("left", "right", "out")
+ATOM_ROLES = ("out", "left", "right", "weight")
+"""Factors of a product on an atom; `weight`, a number of each path, may be left out."""
 
 
 @cache
 def atom_table(key: str, role: str) -> tuple[Integers, Floats]:
-    """A coupling that makes the components of one `role` of the other two, in their order (left, right, out)."""
+    """A coupling that makes the components of one `role` of the others, in their order, as `atom_product` reads it."""
     coupling = Coupling.of(key)
     rows, numbers = coupling.entries()
-    made = ROLES.index(role)
-    first, second = (index for index in range(3) if index != made)
-    order = np.lexsort((rows[:, second], rows[:, first], rows[:, made]))
-    rows, numbers = rows[order], numbers[order]
-    sizes = coupling.sizes
-    header = [sizes[first], sizes[second], sizes[made]]
-    parts = [header, _starts(rows[:, made], sizes[made]), rows[:, first], rows[:, second]]
-    return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts]), numbers
+    left, right, out = coupling.sizes
+    sizes = {"out": out, "left": left, "right": right, "weight": len(coupling.paths)}
+    columns = {"out": rows[:, 2], "left": rows[:, 0], "right": rows[:, 1], "weight": rows[:, 3]}
+    others = [name for name in ATOM_ROLES if name != role]
+    order = np.lexsort([*(columns[name] for name in reversed(others)), columns[role]])
+    header = [*(sizes[name] for name in others), sizes[role]]
+    parts = [header, _starts(columns[role], sizes[role]), *(columns[name][order] for name in others)]
+    return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts]), numbers[order]
 
 
 def _starts(groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -241,27 +241,32 @@ void edge_right(Edges<T> g, Coupling c, const T *out, const T *radial, const T *
     }
 }
 
-// result[o] = sum of value[k] first[a[k]] second[b[k]] over the entries k of o
+// result[r[k]] = sum of value[k] one[a[k]] two[b[k]] (three[c[k]]) over the entries k of each r; `three` may be absent.
 template <class T>
-void atom_product(int64_t n_atoms, int channels, int threads, const int32_t *table, const double *value, const T *first,
-                  const T *second, T *result) {
-    const int n_first = table[0], n_second = table[1], n_out = table[2];
-    const int32_t *start = table + 3, *a = start + n_out + 1, *b = a + start[n_out];
+void atom_product(int64_t n_atoms, int channels, int threads, const int32_t *table, const double *value, const T *one,
+                  const T *two, const T *three, T *result) {
+    const int n_one = table[0], n_two = table[1], n_three = table[2], n_result = table[3];
+    const int32_t *start = table + 4, *a = start + n_result + 1, *b = a + start[n_result], *c = b + start[n_result];
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t atom = 0; atom < n_atoms; ++atom) {
-        const T *x = first + atom * n_first * channels, *y = second + atom * n_second * channels;
-        T *z = result + atom * n_out * channels;
-        over_channels<T>(channels, [&](auto v, auto count, int at_channel) {
+        const T *x = one + atom * n_one * channels, *y = two + atom * n_two * channels;
+        const T *w = three ? three + atom * n_three * channels : nullptr;
+        T *z = result + atom * n_result * channels;
+        over_channels<T>(channels, [&](auto v, auto count, int first) {
             typedef decltype(v) V;
             constexpr int N = decltype(count)::value;
-            for (int o = 0; o < n_out; ++o) {
+            for (int r = 0; r < n_result; ++r) {
                 V sum[N] = {};
-                for (int k = start[o]; k < start[o + 1]; ++k) {
+                for (int k = start[r]; k < start[r + 1]; ++k) {
                     const T factor = T(value[k]);
-                    const T *p = x + int64_t(a[k]) * channels + at_channel, *q = y + int64_t(b[k]) * channels + at_channel;
-                    for (int n = 0; n < N; ++n) sum[n] += (factor * load<V>(p, n)) * load<V>(q, n);
+                    const T *p = x + int64_t(a[k]) * channels + first, *q = y + int64_t(b[k]) * channels + first;
+                    const T *s = w ? w + int64_t(c[k]) * channels + first : nullptr;
+                    for (int n = 0; n < N; ++n) {
+                        V term = (factor * load<V>(p, n)) * load<V>(q, n);
+                        sum[n] += s ? term * load<V>(s, n) : term;
+                    }
                 }
-                for (int n = 0; n < N; ++n) store<V>(z + int64_t(o) * channels + at_channel, n, sum[n]);
+                for (int n = 0; n < N; ++n) store<V>(z + int64_t(r) * channels + first, n, sum[n]);
             }
         });
     }
@@ -283,8 +288,9 @@ void atom_product(int64_t n_atoms, int channels, int threads, const int32_t *tab
     EDGE(edge_left, T, SUFFIX)                                                                                        \
     EDGE(edge_right, T, SUFFIX)                                                                                       \
     extern "C" void atom_product_##SUFFIX(int64_t n_atoms, int64_t channels, int threads, const int32_t *table,       \
-                                          const double *values, const T *first, const T *second, T *result) {         \
-        atom_product(n_atoms, int(channels), threads, table, values, first, second, result);                         \
+                                          const double *values, const T *one, const T *two, const T *three,           \
+                                          T *result) {                                                                \
+        atom_product(n_atoms, int(channels), threads, table, values, one, two, three, result);                        \
     }
 BOTH(float, float32)
 BOTH(double, float64)

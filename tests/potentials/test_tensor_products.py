@@ -10,7 +10,7 @@ from torch import Tensor
 
 from potentials.edges import Edges
 from potentials.native import build, operators
-from potentials.native.tables import Coupling
+from potentials.native.tables import ATOM_ROLES, Coupling
 from potentials.spherical import real_harmonics
 from potentials.structures import graph_from_atoms
 from potentials.tensor_products import edge_product, product
@@ -72,14 +72,13 @@ def test_kernels_are_the_sums_that_torch_makes(coupling: Coupling, channels: int
         others = [factor for name, factor in factors.items() if name != role]
         found = torch.ops.gfm_ase.edge_form(role, coupling.key, others, links)
         assert_close(found, operators._edge_plain(role, coupling.key, others, links))
-    on_atoms = {
-        name: random(9, size, channels, dtype=dtype)
-        for name, size in zip(("left", "right", "out"), coupling.sizes, strict=True)
-    }
-    for role in operators.ATOM_ROLES:
-        others = [on_atoms[name] for name in operators.ATOM_ROLES if name != role]
-        found = torch.ops.gfm_ase.atom_form(role, coupling.key, others)
-        assert_close(found, operators._atom_plain(role, coupling.key, others))
+    sizes = dict(zip(("left", "right", "out"), coupling.sizes, strict=True)) | {"weight": len(coupling.paths)}
+    on_atoms = {name: random(9, size, channels, dtype=dtype) for name, size in sizes.items()}
+    for roles in (ATOM_ROLES, ATOM_ROLES[:3]):  # with a weight for each path, and without
+        for role in roles:
+            others = [on_atoms[name] for name in roles if name != role]
+            found = torch.ops.gfm_ase.atom_form(role, coupling.key, others)
+            assert_close(found, operators._atom_plain(role, coupling.key, others))
 
 
 def test_sums_are_those_of_a_loop_over_edges_and_entries() -> None:
@@ -109,7 +108,9 @@ def test_first_and_second_derivatives() -> None:
     assert torch.autograd.gradcheck(summed, few)
     assert torch.autograd.gradgradcheck(summed, few)
     x, y = (random(2, 4, 2).requires_grad_() for _ in range(2))
+    weight = random(2, len(coupling.paths), 2).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda left, right: product(coupling, left, right), (x, y))
+    assert torch.autograd.gradgradcheck(lambda *factors: product(coupling, *factors), (x, y, weight))
 
 
 def test_products_turn_with_space() -> None:
