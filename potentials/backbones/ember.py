@@ -64,6 +64,7 @@ class Ember(Backbone):
         features_NLC = embed(self.embedding, atoms)[:, None, :]
         told_NC = torch.zeros_like(features_NLC[:, 0])
         for layer in self.layers:
+            assert isinstance(layer, EmberLayer)
             radial_EPC = layer.radial(geometry.distance, envelope_E, atoms.numbers, edges)
             features_NLC, said_NC = layer(features_NLC, harmonics_EM, radial_EPC, edges, atoms.numbers)
             told_NC = told_NC + said_NC
@@ -112,8 +113,8 @@ class EmberLayer(nn.Module):
         kept = n_components(min(self.l_in, self.l_out))
         old_NLC = self.keep(features_NLC[:, :kept])
         size = n_components(self.l_out)
-        if size > kept:
-            old_NLC = nn.functional.pad(old_NLC, (0, 0, 0, size - kept))
+        if size > kept:  # scalars alone came in: the first layer
+            old_NLC = self.scalar_M1[:size] * old_NLC
         new_NLC = self.gather(third_NLC) + old_NLC
         new_NLC = new_NLC + self.scalar_M1[:size] * self.refine(new_NLC[:, 0])[:, None]
         return new_NLC, self.say(new_NLC[:, 0])

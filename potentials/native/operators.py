@@ -32,7 +32,8 @@ _LIBRARY.define("atom_form(str role, str coupling, Tensor[] factors) -> Tensor")
 def _empty_on_edges(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
     table = Coupling.of(coupling)
     left, right, out = table.sizes
-    n_edges, n_atoms = links[0].shape[0], links[3].shape[0] - 1
+    # from the factors, not from `starts`: one more than a number is another number to a compiler
+    n_edges, n_atoms = links[0].shape[0], factors[1 if role == "out" else 0].shape[0]
     channels = factors[0].shape[-1]  # of `radial` where `out` is wanted, else of `out`
     shape = {
         "out": [n_atoms, out, channels],
