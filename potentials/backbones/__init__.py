@@ -7,12 +7,14 @@ from pydantic import Field
 from potentials.backbones.base import Backbone, BackboneConfig
 from potentials.backbones.egnn import EGNN, EGNNConfig
 from potentials.backbones.ember import Ember, EmberConfig
+from potentials.backbones.mace import MACE, MACEConfig
 from potentials.backbones.painn import PaiNN, PaiNNConfig
 from potentials.backbones.schnet import SchNet, SchNetConfig
 from potentials.backbones.tensornet import TensorNet, TensorNetConfig
 
 AnyBackboneConfig = Annotated[
-    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig, Field(discriminator="name")
+    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig | MACEConfig,
+    Field(discriminator="name"),
 ]
 """Whatever a `[backbone]` table of a run may hold; `name` chooses."""
 
@@ -22,6 +24,7 @@ BACKBONES: dict[str, tuple[type[BackboneConfig], type[Backbone]]] = {
     "painn": (PaiNNConfig, PaiNN),
     "ember": (EmberConfig, Ember),
     "tensornet": (TensorNetConfig, TensorNet),
+    "mace": (MACEConfig, MACE),
 }
 
 __all__ = ["BACKBONES", "AnyBackboneConfig", "Backbone", "BackboneConfig"]

@@ -15,6 +15,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "egnn-moving": ("egnn", {"update_positions": True}, {}),
     "egnn-moving-charged": ("egnn", {"update_positions": True}, {"charge_and_spin": True}),
     "schnet-charged": ("schnet", {}, {"charge_and_spin": True}),
+    "mace-scalars": ("mace", {"l_max": 2, "l_hidden": 0}, {"charge_and_spin": True}),
+    "mace-degree-2": ("mace", {"l_hidden": 2, "depth": 3, "width": 4}, {}),
+    "mace-pairs": ("mace", {"l_max": 2, "correlation": 2}, {}),
+    "mace-sums": ("mace", {"correlation": 1}, {}),
     "painn-charged": ("painn", {"depth": 3}, {"charge_and_spin": True}),
 }
 

@@ -1,0 +1,152 @@
+"""MACE: messages of many bodies from products of sums over neighbours."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
+from potentials.edges import EdgeGeometry, Edges
+from potentials.equivariant import DegreeLinear, natural_coupling
+from potentials.product_basis import ElementLinear, PathMixture, SymmetricProduct, paths_apart
+from potentials.radial import BesselBasis, polynomial_envelope
+from potentials.spherical import real_harmonics
+from potentials.tensor_products import edge_product
+
+SILU_GAIN = 1.6790
+"""One over the root mean square of SiLU for a normal argument."""
+
+ENVELOPE_ORDER = 5
+
+
+class MACEConfig(BackboneConfig):
+    """Settings of `MACE`.
+
+    Attributes:
+        l_max: largest degree of the harmonics of edges and of the sums over neighbours.
+        l_hidden: largest degree of the features that pass from layer to layer; at most `l_max`.
+        correlation: how many sums over neighbours are multiplied; messages are of one body more.
+        average_neighbours: of an atom in the training set; sums over neighbours are divided by it.
+        radial_widths: hidden features of the radial network.
+    """
+
+    name: Literal["mace"] = "mace"
+    depth: PositiveInt = 2
+    radial_size: Annotated[int, Field(ge=2)] = 8
+    l_max: Annotated[int, Field(ge=1, le=3)] = 3
+    l_hidden: Annotated[int, Field(ge=0, le=2)] = 1
+    correlation: Annotated[int, Field(ge=1, le=3)] = 3
+    average_neighbours: Annotated[float, Field(gt=0)] = 40.0
+    radial_widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64, 64)
+
+    @model_validator(mode="after")
+    def _degrees_fit(self) -> MACEConfig:
+        if self.l_hidden > self.l_max:
+            raise ValueError(
+                f"l_hidden is {self.l_hidden} and l_max {self.l_max}; features come from products of harmonics up to"
+                " l_max, so take l_hidden ≤ l_max"
+            )
+        return self
+
+
+class MACE(Backbone):
+    """MACE (Batatia, Kovács, Simm, Ortner, Csányi, NeurIPS 2022), with residual interactions in all layers.
+
+    The function class is that of mace-torch at equal settings (its `RealAgnosticResidualInteractionBlock`, features of
+    parity (-1)^l): a fixture of it is computed to rounding in the tests. What differs: the product basis has as many
+    paths as are independent; weights carry their scale, where mace-torch multiplies at run time; instead of energies
+    each layer adds features, the last of them through a SiLU, and a branch of the potential reads their sum.
+    """
+
+    def __init__(self, config: MACEConfig) -> None:
+        super().__init__()
+        self.width, self.cutoff, self.l_max = config.width, config.cutoff, config.l_max
+        self.embedding = nn.Embedding(N_ELEMENTS, config.width)
+        self.radial = BesselBasis(config.cutoff, config.radial_size)
+        last = config.depth - 1
+        self.layers = nn.ModuleList(
+            MACELayer(config, l_in=config.l_hidden if layer else 0, l_out=0 if layer == last else config.l_hidden)
+            for layer in range(config.depth)
+        )
+        # of the first layer the features are the element's own: its linear map of them is another embedding
+        self.first_skip = nn.Embedding(N_ELEMENTS, config.width)
+        self.skips = nn.ModuleList(
+            ElementLinear(0 if layer == last else config.l_hidden, config.width, N_ELEMENTS)
+            for layer in range(1, config.depth)
+        )
+        self.readouts = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
+
+    def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+        """See `Backbone.forward`."""
+        scalars = self.scalars(atoms, geometry, edges)
+        read = [readout(scalar_NF) for readout, scalar_NF in zip(self.readouts, scalars, strict=True)]
+        features_NF: Tensor = sum(read[:-1], nn.functional.silu(read[-1]))
+        return features_NF
+
+    def scalars(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> list[Tensor]:
+        """[N, F] invariant features after each layer."""
+        envelope_E = polynomial_envelope(geometry.distance, self.cutoff, ENVELOPE_ORDER)
+        radial_EB = self.radial(geometry.distance, envelope_E)
+        harmonics_EM = real_harmonics(geometry.direction, self.l_max)
+        features_NMC, found = embed(self.embedding, atoms)[:, None], []
+        for number, layer in enumerate(self.layers):
+            change_NMC = layer(features_NMC, atoms.numbers, radial_EB, harmonics_EM, edges)
+            if number:
+                features_NMC = change_NMC + self.skips[number - 1](features_NMC, atoms.numbers)
+            else:
+                own_N1C = embed(self.first_skip, atoms)[:, None]
+                features_NMC = torch.cat([change_NMC[:, :1] + own_N1C, change_NMC[:, 1:]], dim=1)
+            found.append(features_NMC[:, 0])
+        return found
+
+
+class MACELayer(nn.Module):
+    """Sums over neighbours A, and their products B (eqs. 8 to 11 of the paper).
+
+    Args:
+        config: of the backbone.
+        l_in, l_out: largest degree of the features before and after.
+    """
+
+    def __init__(self, config: MACEConfig, *, l_in: int, l_out: int) -> None:
+        super().__init__()
+        width = config.width
+        # nothing would see components of A that are neither multiplied nor handed on
+        l_sums = config.l_max if config.correlation > 1 else l_out
+        self.coupling = paths_apart(natural_coupling(l_in, config.l_max, l_sums))
+        self.before = DegreeLinear(l_in, width, width)
+        self.filters = radial_network(config, len(self.coupling.paths))
+        self.mix = PathMixture(self.coupling.out, width, width, gain=1 / config.average_neighbours)
+        self.products = SymmetricProduct(l_sums, l_out, config.correlation, width, N_ELEMENTS)
+        self.after = DegreeLinear(l_out, width, width)
+
+    def forward(
+        self, features_NMC: Tensor, numbers_N: Tensor, radial_EB: Tensor, harmonics_EM: Tensor, edges: Edges
+    ) -> Tensor:
+        """[N, (l_in + 1)², C] to [N, (l_out + 1)², C]: what the layer adds to its skip connection."""
+        products_NMC: Tensor = self.products(self.sums(features_NMC, radial_EB, harmonics_EM, edges), numbers_N)
+        result_NMC: Tensor = self.after(products_NMC)
+        return result_NMC
+
+    def sums(self, features_NMC: Tensor, radial_EB: Tensor, harmonics_EM: Tensor, edges: Edges) -> Tensor:
+        """A, [N, (l_max + 1)², C]."""
+        sent_NMC = self.before(features_NMC)
+        filters_EPC = self.filters(radial_EB).unflatten(1, (len(self.coupling.paths), -1))
+        result_NMC: Tensor = self.mix(edge_product(self.coupling, filters_EPC, sent_NMC, harmonics_EM, edges))
+        return result_NMC
+
+
+def radial_network(config: MACEConfig, n_paths: int) -> nn.Sequential:
+    """[E, B] to [E, n_paths · width]; without biases, so that it ends where the radial functions end."""
+    sizes = (config.radial_size, *config.radial_widths, n_paths * config.width)
+    layers: list[nn.Module] = []
+    for number, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
+        linear = nn.Linear(size_in, size_out, bias=False)
+        nn.init.normal_(linear.weight, std=(SILU_GAIN if number else 1.0) / math.sqrt(size_in))
+        layers += [linear, nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
