@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -109,6 +111,18 @@ class Potential(nn.Module):
                 state[name] = value
         single.load_state_dict(state, strict=True)
         return single.train(self.training)
+
+    def tabulated(self, numbers: Sequence[int]) -> Potential | None:
+        """A copy for atoms of some elements whose radial functions are tables; none where the backbone has none.
+
+        It gives energies, forces and stress, but no gradients to weights. Errors as `Backbone.tabulated`.
+        """
+        backbone = self.backbone.tabulated(numbers)
+        if backbone is None:
+            return None
+        tables = copy.deepcopy(self)
+        tables.backbone = backbone
+        return tables
 
     def site_energies(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """[N] energies of atoms in eV, float64, as a function of the edges' distances and directions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -66,6 +67,21 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """[N] atoms and where their neighbours are to [N, width] invariant features."""
+
+    def tabulated(self, numbers: Sequence[int]) -> Backbone | None:
+        """The same for atoms of some elements, radial functions read from tables: faster, without second derivatives.
+
+        Args:
+            numbers: atomic numbers, each once.
+
+        Returns:
+            None where the architecture has nothing to tabulate.
+
+        Raises:
+            ValueError: tables would be too large, or not near enough.
+        """
+        del numbers
+        return None
 
 
 def embed(embedding: nn.Embedding, atoms: AtomInputs) -> Tensor:

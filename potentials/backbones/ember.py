@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.equivariant import DegreeLinear, PathWeights, natural_coupling
+from potentials.native.tables import Coupling
 from potentials.radial import BesselBasis, polynomial_envelope
+from potentials.radial_tables import RadialTables, tabulate
 from potentials.spherical import n_components, real_harmonics
 from potentials.tensor_products import edge_product, product
 
@@ -59,16 +63,23 @@ class Ember(Backbone):
 
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """See `Backbone.forward`."""
-        envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         harmonics_EM = real_harmonics(geometry.direction, self.l_max)
         features_NLC = embed(self.embedding, atoms)[:, None, :]
         told_NC = torch.zeros_like(features_NLC[:, 0])
         for layer in self.layers:
             assert isinstance(layer, EmberLayer)
-            radial_EPC = layer.radial(geometry.distance, envelope_E, atoms.numbers, edges)
-            features_NLC, said_NC = layer(features_NLC, harmonics_EM, radial_EPC, edges, atoms.numbers)
+            features_NLC, said_NC = layer(features_NLC, harmonics_EM, geometry.distance, edges, atoms.numbers)
             told_NC = told_NC + said_NC
         return told_NC
+
+    def tabulated(self, numbers: Sequence[int]) -> Ember:
+        """See `Backbone.tabulated`."""
+        tables = copy.deepcopy(self)
+        for layer in tables.layers:
+            assert isinstance(layer, EmberLayer)
+            assert isinstance(layer.radial, RadialNetwork), "tabulated already"
+            layer.radial = layer.radial.tabulated(numbers)
+        return tables
 
 
 class EmberLayer(nn.Module):
@@ -86,7 +97,7 @@ class EmberLayer(nn.Module):
         width, l_max = config.width, config.l_max
         self.l_in, self.l_out = l_in, l_out
         self.coupling = natural_coupling(l_in, l_max, l_max)
-        self.radial = RadialNetwork(config, len(self.coupling.paths))
+        self.radial: RadialNetwork | RadialTables = RadialNetwork(config, len(self.coupling.paths))
         self.send = DegreeLinear(l_in, width, width)
         self.scale = config.mean_neighbours**-0.5
         self.mix = DegreeLinear(l_max, width, width)
@@ -102,10 +113,12 @@ class EmberLayer(nn.Module):
         self.say = nn.Linear(width, width, bias=False)
 
     def forward(
-        self, features_NLC: Tensor, harmonics_EM: Tensor, radial_EPC: Tensor, edges: Edges, numbers_N: Tensor
+        self, features_NLC: Tensor, harmonics_EM: Tensor, distance_E: Tensor, edges: Edges, numbers_N: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Features before to features after the layer, [N, (l + 1)², C], and its part of the result [N, C]."""
-        density_NMC = edge_product(self.coupling, radial_EPC, self.send(features_NLC), harmonics_EM, edges)
+        density_NMC = self.radial.sum_products(
+            self.coupling, distance_E, self.send(features_NLC), harmonics_EM, (numbers_N, edges)
+        )
         # with a constant beside the scalars, products of three hold those of two and of one
         density_NMC = self.mix(density_NMC * self.scale) + self.scalar_M1 * self.constant_C
         second_NMC = product(self.second, density_NMC, density_NMC, self.of_second(numbers_N))
@@ -139,11 +152,35 @@ class RadialNetwork(nn.Module):
         self.hidden = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, n_paths * config.width, bias=False)
 
-    def forward(self, distance_E: Tensor, envelope_E: Tensor, numbers_N: Tensor, edges: Edges) -> Tensor:
-        """[E] distances in Å and their envelope, [N] atomic numbers, to [E, P, C]."""
+    def sum_products(
+        self, coupling: Coupling, distance_E: Tensor, left_NLC: Tensor, right_EM: Tensor, links: tuple[Tensor, Edges]
+    ) -> Tensor:
+        """`edge_product` with the factors of this network; `links` are [N] atomic numbers and the edges."""
+        numbers_N, edges = links
         centre_EH = edges.gather_centre(self.of_centre(numbers_N))
         neighbour_EH = edges.gather_neighbour(self.of_neighbour(numbers_N))
+        return edge_product(coupling, self(distance_E, centre_EH, neighbour_EH), left_NLC, right_EM, edges)
+
+    def forward(self, distance_E: Tensor, centre_EH: Tensor, neighbour_EH: Tensor) -> Tensor:
+        """[E] distances in Å and what the elements of both ends add, to [E, P, C]."""
+        envelope_E = polynomial_envelope(distance_E, self.basis.cutoff)
         hidden_EH = self.of_distance(self.basis(distance_E, envelope_E)) + centre_EH + neighbour_EH
-        hidden_EH = nn.functional.silu(self.hidden(nn.functional.silu(hidden_EH)))
+        hidden_EH = _swish(self.hidden(_swish(hidden_EH)))
         radial_EF: Tensor = self.out(hidden_EH) * envelope_E[:, None]
         return radial_EF.view(-1, *self.shape)
+
+    def tabulated(self, numbers: Sequence[int]) -> RadialTables:
+        """Tables that stand for this network between atoms of some elements."""
+        exact = copy.deepcopy(self).double().cpu()
+
+        def function(distance_K: Tensor, centre: int, neighbour: int) -> Tensor:
+            values: Tensor = exact(distance_K, exact.of_centre.weight[centre], exact.of_neighbour.weight[neighbour])
+            return values
+
+        with torch.no_grad():
+            return tabulate(function, numbers, self.basis.cutoff, self.of_distance.weight)
+
+
+def _swish(x: Tensor) -> Tensor:
+    """SiLU, written so that forward derivatives of any order exist: tables want two."""
+    return x * torch.sigmoid(x)

@@ -12,7 +12,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = ("tensor_products.cpp",)
+SOURCES = ("tensor_products.cpp", "spline_products.cpp")
+HEADERS = ("couplings.hpp",)
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
 WIDE = "-mprefer-vector-width=512"
 """For x86 alone: other machines know no such flag."""
@@ -40,15 +41,16 @@ def library() -> ctypes.CDLL | None:
         return None
     sources = [Path(__file__).parent / name for name in SOURCES]
     flags = [*FLAGS, *([WIDE] if platform.machine() in {"x86_64", "AMD64"} else [])]
-    target = cache_folder() / f"kernels-{_key(program, flags, sources)}.so"
+    target = cache_folder() / f"kernels-{_key(program, flags)}.so"
     if not target.is_file() and not _build(program, flags, sources, target):
         return None
     return ctypes.CDLL(str(target))
 
 
-def _key(program: str, flags: list[str], sources: list[Path]) -> str:
+def _key(program: str, flags: list[str]) -> str:
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - the user's compiler
-    parts = [version, *flags, _processor(), *(source.read_text() for source in sources)]
+    folder = Path(__file__).parent
+    parts = [version, *flags, _processor(), *((folder / name).read_text() for name in SOURCES + HEADERS)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -24,9 +24,9 @@ from potentials.native.tables import ATOM_ROLES, Coupling, atom_table, edge_tabl
 
 EDGE_ROLES = ("out", "radial", "left", "right")
 
-_LIBRARY: Any = torch.library.Library("gfm_ase", "DEF")  # type: ignore[no-untyped-call]  # torch leaves it untyped
-_LIBRARY.define("edge_form(str role, str coupling, Tensor[] factors, Tensor[] links) -> Tensor")
-_LIBRARY.define("atom_form(str role, str coupling, Tensor[] factors) -> Tensor")
+LIBRARY: Any = torch.library.Library("gfm_ase", "DEF")  # type: ignore[no-untyped-call]  # torch leaves it untyped
+LIBRARY.define("edge_form(str role, str coupling, Tensor[] factors, Tensor[] links) -> Tensor")
+LIBRARY.define("atom_form(str role, str coupling, Tensor[] factors) -> Tensor")
 
 
 def _empty_on_edges(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
@@ -47,23 +47,23 @@ def _empty_on_edges(role: str, coupling: str, factors: Sequence[Tensor], links: 
 def _edge_native(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
     kernels = library()
     if kernels is None:
-        return _edge_plain(role, coupling, factors, links)
+        return edge_plain(role, coupling, factors, links)
     neighbour, _, reverse, starts = (link.contiguous() for link in links)
     factors = [factor.contiguous() for factor in factors]
     result = _empty_on_edges(role, coupling, factors, links)
     table, values = edge_table(coupling)
-    function = getattr(kernels, f"edge_{role}_{_suffix(result)}")
+    function = getattr(kernels, f"edge_{role}_{suffix(result)}")
     sizes = (starts.shape[0] - 1, neighbour.shape[0], factors[0].shape[-1])
     function(
         *(ctypes.c_int64(size) for size in sizes),
         torch.get_num_threads(),
         *(ctypes.c_void_p(array.ctypes.data) for array in (table, values)),
-        *_pointers(neighbour, reverse, starts, *factors, result),
+        *pointers(neighbour, reverse, starts, *factors, result),
     )
     return result
 
 
-def _edge_plain(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
+def edge_plain(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
     """The same in terms of torch, for other devices and machines without a compiler: a part per path."""
     table, (neighbour, centre, _, _) = Coupling.of(coupling), links
     on_edges = dict(zip((name for name in EDGE_ROLES if name != role), factors, strict=True))
@@ -130,13 +130,13 @@ def _atom_native(role: str, coupling: str, factors: Sequence[Tensor]) -> Tensor:
     result = _empty_on_atoms(role, coupling, factors)
     table, values = atom_table(coupling, role)
     third = factors[2].data_ptr() if len(factors) > 2 else None
-    getattr(kernels, f"atom_product_{_suffix(result)}")(
+    getattr(kernels, f"atom_product_{suffix(result)}")(
         *(ctypes.c_int64(size) for size in (result.shape[0], result.shape[2])),
         torch.get_num_threads(),
         *(ctypes.c_void_p(array.ctypes.data) for array in (table, values)),
-        *_pointers(*factors[:2]),
+        *pointers(*factors[:2]),
         ctypes.c_void_p(third),
-        *_pointers(result),
+        *pointers(result),
     )
     return result
 
@@ -152,19 +152,21 @@ def _atom_plain(role: str, coupling: str, factors: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def _suffix(tensor: Tensor) -> str:
+def suffix(tensor: Tensor) -> str:
+    """How the kernels for a tensor's dtype are called."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
+def pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
+    """Where the numbers of contiguous tensors begin."""
     return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
 
 
 _IMPLEMENTATIONS: tuple[tuple[str, Any, Any, Any], ...] = (
-    ("edge_form", _edge_native, _edge_plain, _empty_on_edges),
+    ("edge_form", _edge_native, edge_plain, _empty_on_edges),
     ("atom_form", _atom_native, _atom_plain, _empty_on_atoms),
 )
 for _name, _native, _plain, _empty in _IMPLEMENTATIONS:
-    _LIBRARY.impl(_name, _native, "CPU")
-    _LIBRARY.impl(_name, _plain, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"gfm_ase::{_name}", _empty, lib=_LIBRARY)
+    LIBRARY.impl(_name, _native, "CPU")
+    LIBRARY.impl(_name, _plain, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"gfm_ase::{_name}", _empty, lib=LIBRARY)

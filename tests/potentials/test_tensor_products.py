@@ -71,7 +71,7 @@ def test_kernels_are_the_sums_that_torch_makes(coupling: Coupling, channels: int
     for role in operators.EDGE_ROLES:
         others = [factor for name, factor in factors.items() if name != role]
         found = torch.ops.gfm_ase.edge_form(role, coupling.key, others, links)
-        assert_close(found, operators._edge_plain(role, coupling.key, others, links))
+        assert_close(found, operators.edge_plain(role, coupling.key, others, links))
     sizes = dict(zip(("left", "right", "out"), coupling.sizes, strict=True)) | {"weight": len(coupling.paths)}
     on_atoms = {name: random(9, size, channels, dtype=dtype) for name, size in sizes.items()}
     for roles in (ATOM_ROLES, ATOM_ROLES[:3]):  # with a weight for each path, and without

@@ -1,0 +1,141 @@
+// Sums of tensor products over edges whose radial factors are read from tables: quintic Hermite splines of the distance,
+// a table for each pair of elements. Nothing that has channels is kept for edges.
+
+#include "couplings.hpp"
+
+namespace {
+
+template <class T> struct Tables {
+    const T *knots;          // [kinds of centre, kinds of neighbour, n_knots, 3, paths, channels]
+    const int64_t *kind;     // [atoms]
+    int64_t n_kinds, n_knots;
+    double start, step;      // Å
+};
+
+// Weights of value, slope and curvature at both ends of the interval of a distance, and the derivatives of these weights.
+struct Interval {
+    int64_t knot;
+    double weight[6], slope[6];
+
+    Interval(double distance, double start, double step, int64_t n_knots) {
+        const double x = std::min((distance - start) / step, double(n_knots - 1));
+        knot = std::max<int64_t>(0, std::min<int64_t>(int64_t(x), n_knots - 2));
+        const double t = x - double(knot), t2 = t * t, t3 = t2 * t, t4 = t3 * t, t5 = t4 * t;
+        weight[5] = 0.5 * t3 - t4 + 0.5 * t5;
+        weight[4] = -4 * t3 + 7 * t4 - 3 * t5;
+        weight[3] = 10 * t3 - 15 * t4 + 6 * t5;
+        weight[0] = 1 - weight[3];
+        weight[1] = t - 6 * t3 + 8 * t4 - 3 * t5;
+        weight[2] = 0.5 * t2 - 1.5 * t3 + 1.5 * t4 - 0.5 * t5;
+        slope[3] = (30 * t2 - 60 * t3 + 30 * t4) / step;
+        slope[4] = (-12 * t2 + 28 * t3 - 15 * t4) / step;
+        slope[5] = (1.5 * t2 - 4 * t3 + 2.5 * t4) / step;
+        slope[0] = -slope[3];
+        slope[1] = (1 - 18 * t2 + 32 * t3 - 15 * t4) / step;
+        slope[2] = (t - 4.5 * t2 + 6 * t3 - 2.5 * t4) / step;
+    }
+};
+
+// values[i] = sum over the six rows of weight times row, and the same with the slopes where `slopes` is given
+template <class T>
+void interpolate(const T *rows, const Interval &at, int size, T *values, T *slopes) {
+    T w[6], d[6];
+    for (int k = 0; k < 6; ++k) w[k] = T(at.weight[k]), d[k] = T(at.slope[k]);
+    over_channels<T>(size, [&](auto v, auto count, int first) {
+        typedef decltype(v) V;
+        constexpr int N = decltype(count)::value;
+        V value[N] = {}, slope[N] = {};
+        for (int k = 0; k < 6; ++k)
+            for (int n = 0; n < N; ++n) {
+                const V row = load<V>(rows + int64_t(k) * size + first, n);
+                value[n] += w[k] * row;
+                if (slopes) slope[n] += d[k] * row;
+            }
+        for (int n = 0; n < N; ++n) store<V>(values + first, n, value[n]);
+        if (slopes)
+            for (int n = 0; n < N; ++n) store<V>(slopes + first, n, slope[n]);
+    });
+}
+
+template <class T>
+const T *rows_of(const Tables<T> &tables, const Interval &at, int64_t centre, int64_t neighbour, int64_t size) {
+    const int64_t pair = tables.kind[centre] * tables.n_kinds + tables.kind[neighbour];
+    return tables.knots + (pair * tables.n_knots + at.knot) * 3 * size;
+}
+
+template <class T>
+void spline_out(Edges<T> g, Coupling c, Tables<T> tables, const T *distance, const T *left, const T *right, T *out) {
+    const int channels = int(g.channels), size = c.n_paths * channels;
+#pragma omp parallel num_threads(g.threads)
+    {
+        Scratch<T> scratch(c);
+        std::vector<T> radial(size);
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
+            T *sum = out + atom * c.n_out * channels;
+            std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
+            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+                const int64_t other = g.neighbour[edge];
+                const Interval at(distance[edge], tables.start, tables.step, tables.n_knots);
+                interpolate<T>(rows_of(tables, at, atom, other, size), at, size, radial.data(), nullptr);
+                right_factors(c, right + edge * c.n_right, scratch.factors.data());
+                add_edge(c, radial.data(), left + other * c.n_left * channels, channels, scratch, sum);
+            }
+        }
+    }
+}
+
+// All first derivatives at once. `left_grad` may be absent: where the features do not depend on positions.
+template <class T>
+void spline_gradients(Edges<T> g, Coupling c, Tables<T> tables, const T *distance, const T *left, const T *right,
+                      const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {
+    const int channels = int(g.channels), size = c.n_paths * channels;
+#pragma omp parallel num_threads(g.threads)
+    {
+        Scratch<T> scratch(c);
+        std::vector<T> radial(size), slope(size);
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
+            T *pulled = left_grad ? left_grad + atom * c.n_left * channels : nullptr;
+            if (pulled) std::fill(pulled, pulled + int64_t(c.n_left) * channels, T(0));
+            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+                const int64_t other = g.neighbour[edge];
+                const Interval at(distance[edge], tables.start, tables.step, tables.n_knots);
+                const T *l = left + other * c.n_left * channels;
+                const T *own = out_grad + atom * c.n_out * channels, *others = out_grad + other * c.n_out * channels;
+                interpolate<T>(rows_of(tables, at, atom, other, size), at, size, radial.data(), slope.data());
+                right_factors(c, right + edge * c.n_right, scratch.factors.data());
+                distance_grad[edge] = along_radial(c, own, l, slope.data(), channels, scratch);
+                pull_right(c, own, radial.data(), l, channels, scratch, right_grad + edge * c.n_right);
+                if (!pulled) continue;
+                if (tables.kind[atom] != tables.kind[other])
+                    interpolate<T>(rows_of(tables, at, other, atom, size), at, size, radial.data(), nullptr);
+                right_factors(c, right + g.reverse[edge] * c.n_right, scratch.factors.data());
+                pull_left(c, others, radial.data(), channels, scratch, pulled);
+            }
+        }
+    }
+}
+
+} // namespace
+
+#define BOTH(T, SUFFIX)                                                                                               \
+    extern "C" void spline_out_##SUFFIX(                                                                              \
+        int64_t n_atoms, int64_t n_edges, int64_t channels, int threads, const int32_t *table, const double *values,  \
+        const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots, const int64_t *kind, \
+        int64_t n_kinds, int64_t n_knots, double start, double step, const T *distance, const T *left,                \
+        const T *right, T *out) {                                                                                     \
+        spline_out(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads}, Coupling(table, values),\
+                   Tables<T>{knots, kind, n_kinds, n_knots, start, step}, distance, left, right, out);                \
+    }                                                                                                                 \
+    extern "C" void spline_gradients_##SUFFIX(                                                                        \
+        int64_t n_atoms, int64_t n_edges, int64_t channels, int threads, const int32_t *table, const double *values,  \
+        const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots, const int64_t *kind, \
+        int64_t n_kinds, int64_t n_knots, double start, double step, const T *distance, const T *left,                \
+        const T *right, const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {                           \
+        spline_gradients(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads},                   \
+                         Coupling(table, values), Tables<T>{knots, kind, n_kinds, n_knots, start, step}, distance,    \
+                         left, right, out_grad, distance_grad, left_grad, right_grad);                                \
+    }
+BOTH(float, float32)
+BOTH(double, float64)
