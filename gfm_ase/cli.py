@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gfm_ase._version import __version__
+from gfm_ase.commands.compare import compare
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.inspection import inspect
 from gfm_ase.commands.md import md
@@ -21,6 +22,7 @@ from gfm_ase.commands.training import train
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
+    "compare": compare,
     "evaluate": evaluate,
     "md": md,
     "relax": relax,

@@ -33,6 +33,11 @@ INDUCTOR: dict[str, Any] = {
 AGREEMENT = 1e-2
 """Part of the largest number by which compiled and plain results may differ; rounding in float32 is 1e-5."""
 
+
+class NotCompiledError(ValueError):
+    """A function that cannot be compiled here; the message says why, and the plain one remains."""
+
+
 TensorFunction = Callable[[Mapping[str, Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
 """Of weights by name and of inputs whose first dimension varies, to results."""
 
@@ -58,7 +63,7 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
         A callable of the same arguments. Gradients do not flow out of it.
 
     Raises:
-        ValueError: the compiled function gives other numbers for the example than the function itself.
+        NotCompiledError: the compiled function gives other numbers for the example than the function itself.
     """
     mode = FakeTensorMode(shape_env=ShapeEnv())
     fake_state = {name: mode.from_tensor(value.detach(), static_shapes=True) for name, value in state.items()}
@@ -88,7 +93,7 @@ def _check_agreement(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Non
     for one, other in zip(found, expected, strict=True):
         scale = float(torch.nan_to_num(other).abs().max()) if other.numel() else 0.0
         if not torch.allclose(one, other, rtol=0.0, atol=AGREEMENT * scale + 1e-6, equal_nan=True):
-            raise ValueError(
+            raise NotCompiledError(
                 f"the compiler of torch {torch.__version__} makes another function of this potential than it is; use"
                 " compile = false, and report this"
             )

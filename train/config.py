@@ -169,7 +169,7 @@ def _override(data: dict[str, Any], text: str) -> None:
         raise ValueError(
             f"override {text!r}: {parts[-2]} is a list; name an entry and its key, such as dataset.0.weight=2"
         )
-    table[parts[-1]] = _toml_value(value.strip())
+    table[parts[-1]] = toml_value(value.strip())
 
 
 def _entry(entries: list[Any], part: str, text: str) -> Any:
@@ -183,7 +183,8 @@ def _entry(entries: list[Any], part: str, text: str) -> Any:
     )
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """A value as TOML writes it; a bare word is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -33,7 +33,7 @@ class Journal:
     def rewind(self, epochs: int) -> None:
         """Forget rows after so many whole epochs: a resumed run writes them again."""
         rows = [row for row in read_journal(self.path) if row["epoch"] <= epochs] if self.path.exists() else []
-        _replace(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        replace_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self._write_table(rows)
 
     def append(self, row: Row) -> None:
@@ -63,7 +63,7 @@ class Journal:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(flat)
-        _replace(self.table, text.getvalue())
+        replace_text(self.table, text.getvalue())
 
 
 def read_journal(path: Path) -> list[Row]:
@@ -90,10 +90,11 @@ def flatten(row: Row, prefix: str = "") -> Row:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON for people and programs; the file is complete or not there."""
-    _replace(path, json.dumps(content, indent=2) + "\n")
+    replace_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text; the file is complete or not there."""
     beside = path.with_name(f".{path.name}.tmp")
     try:
         beside.write_text(text, encoding="utf-8")

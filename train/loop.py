@@ -52,10 +52,20 @@ def train(
         run.resume()
     else:
         make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
+    return carry_out(run)
+
+
+def carry_out(run: Run) -> TrainingResult:
+    """From where a run stands to its end: epochs, errors, checkpoint; its folder is there.
+
+    Raises:
+        TrainingError: a step that would not be finite; the state before it is saved.
+    """
+    config = run.config
     write_json(config.output / "config.json", dump_config(config))
     write_json(config.output / "environment.json", environment())
     try:
-        with reporter.training(config.stop.epochs, run.position.epoch), stop_signals() as asked:
+        with run.reporter.training(config.stop.epochs, run.position.epoch), stop_signals() as asked:
             reason = loop(run, asked)
     except TrainingError:
         run.save()  # the step was not taken

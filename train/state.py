@@ -102,16 +102,27 @@ def load_state(path: Path) -> RunState:
 
 def check_same_run(state: RunState, config: dict[str, Any], data: dict[str, dict[str, str]]) -> None:
     """Raise ValueError where a resumed run would not be the one that was stopped, naming the first difference."""
-    was, now = _flat(state.config), _flat(config)
-    for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key) and not key.startswith(FREE_TO_CHANGE):
-            raise ValueError(
-                f"the run was started with {key} = {was.get(key)!r} and is to be resumed with {now.get(key)!r}; put it"
-                " back, or start a new run in another folder"
-            )
+    difference = first_difference(state.config, config, FREE_TO_CHANGE)
+    if difference is not None:
+        key, was, now = difference
+        raise ValueError(
+            f"the run was started with {key} = {was!r} and is to be resumed with {now!r}; put it back, or start a new"
+            " run in another folder"
+        )
     for name in sorted(data):
         if data[name] != state.data.get(name):
             raise ValueError(f"the structures of data set {name!r} have changed since the run began; start a new run")
+
+
+def first_difference(
+    before: dict[str, Any], after: dict[str, Any], free: tuple[str, ...] = ()
+) -> tuple[str, Any, Any] | None:
+    """The first key, dotted, whose value differs, and its values; keys that begin as one of `free` may."""
+    was, now = _flat(before), _flat(after)
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key) and not (free and key.startswith(free)):
+            return key, was.get(key), now.get(key)
+    return None
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

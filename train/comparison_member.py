@@ -1,0 +1,263 @@
+"""One backbone of a comparison, in a process of its own: `python -m train.comparison_member FOLDER`.
+
+The folder holds `member.json`, what is to be done; `plan.json` appears once the pace is measured, then the files of a
+run (`train.loop`), at the end `result.json` or `failure.json`. Whatever kills the process, what is there stays usable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from potentials.compiled import NotCompiledError
+from potentials.potential import Potential
+from train.comparison_pace import Pace, energy_forces_speed, fitted, measure_pace, warm_up
+from train.comparison_rows import Errors, Record, Row
+from train.config import RunConfig
+from train.data import Dataset, load_datasets
+from train.evaluation import predict
+from train.journal import write_json
+from train.loop import carry_out, make_folder
+from train.progress import Reporter
+from train.run import STATE, Run, TrainingResult
+
+MEMBER, PLAN, PROGRESS, RESULT, FAILURE = "member.json", "plan.json", "progress.json", "result.json", "failure.json"
+INTERRUPTED = 130
+
+
+class Member(Record):
+    """What a process is to do.
+
+    Attributes:
+        config: of the run; its output is the member's folder.
+        minutes: budget that replaces the one of the run file, if any.
+        data: fingerprints of the splits, which all members of a comparison share.
+        notes: for the row.
+    """
+
+    config: RunConfig
+    minutes: float | None
+    data: dict[str, dict[str, str]]
+    notes: list[str]
+
+
+class Plan(Record):
+    """What is fixed once the pace is known: a resumed member keeps to it."""
+
+    epochs: int
+    max_minutes: float | None
+    epoch_seconds: float
+    compile_seconds: float
+    compiled: bool
+    notes: list[str]
+
+
+class MemberReporter(Reporter):
+    """Tells the process above how far this one is, and times the training's steps.
+
+    Args:
+        path: of the file that says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.atoms, self.seconds = 0, 0.0
+        self._before: float | None = None
+        self._told = 0.0
+        self.epochs = 0
+
+    def tell(self, phase: str, done: float = 0.0) -> None:
+        """What is being done, and how many epochs are."""
+        self._told = time.perf_counter()
+        counts = {"epoch": done, "epochs": self.epochs, "atoms": self.atoms, "seconds": self.seconds}
+        write_json(self.path, {"phase": phase, **counts})
+
+    def go_on(self) -> None:
+        """Take up the count of steps where the last process left it."""
+        try:
+            before = json.loads(self.path.read_text(encoding="utf-8"))
+            self.atoms, self.seconds = int(before["atoms"]), float(before["seconds"])
+        except (OSError, ValueError, KeyError):
+            self.atoms, self.seconds = 0, 0.0
+
+    def stepped(self, atoms: int, epochs_done: float) -> None:
+        """A batch of so many atoms was learnt."""
+        now = time.perf_counter()
+        if self._before is not None:
+            self.atoms, self.seconds = self.atoms + atoms, self.seconds + now - self._before
+        self._before = now
+        if now - self._told > 1.0:
+            self.tell("training", epochs_done)
+
+    def validated(self, row: dict[str, Any]) -> None:
+        """A validation is over: its time is not that of a step."""
+        del row
+        self._before = None
+
+
+def run_member(folder: Path) -> Row | None:
+    """Train and measure one backbone as its folder says; none where it was interrupted, and can be resumed.
+
+    Raises:
+        ValueError: as `train.loop.train`.
+    """
+    member = Member.model_validate_json((folder / MEMBER).read_text(encoding="utf-8"))
+    reporter = MemberReporter(folder / PROGRESS)
+    if (folder / STATE).exists():
+        reporter.go_on()
+    reporter.tell("reading data")
+    datasets = load_datasets(member.config)
+    if {one.name: dict(one.fingerprint) for one in datasets} != member.data:
+        raise ValueError("the data have changed since the comparison began; start a new one in another folder")
+    reporter.tell("compiling, measuring the pace")
+    run, plan = _begin(member, datasets, reporter)
+    reporter.epochs = plan.epochs
+    result = carry_out(run)
+    if result.checkpoint is None:
+        return None
+    reporter.tell("measuring", plan.epochs)
+    return _row(run, result, plan)
+
+
+def _begin(member: Member, datasets: list[Dataset], reporter: Reporter) -> tuple[Run, Plan]:
+    """A run that is compiled and planned: a new one, or where it stopped."""
+    folder = member.config.output
+    if (folder / PLAN).exists() and (folder / STATE).exists():
+        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
+        config = member.config.model_copy(update={"compile": plan.compiled})
+        run = Run(_with_plan(config, plan), datasets, reporter)
+        warm_up(run)
+        run.resume()
+        return run, plan
+    make_folder(folder)
+    notes = list(member.notes)
+    run, pace = _measured(member, datasets, reporter, notes)
+    run.config = fitted(run.config, pace, member.minutes)
+    stop = run.config.stop
+    plan = Plan(
+        epochs=stop.epochs,
+        max_minutes=stop.max_minutes,
+        epoch_seconds=pace.epoch_seconds,
+        compile_seconds=pace.compile_seconds,
+        compiled=run.config.compile,
+        notes=notes,
+    )
+    write_json(folder / PLAN, plan.model_dump())
+    return run, plan
+
+
+def _measured(member: Member, datasets: list[Dataset], reporter: Reporter, notes: list[str]) -> tuple[Run, Pace]:
+    """A run and its pace; eager, with a note, where its backbone refuses to be compiled."""
+    budget = member.config.stop.max_minutes if member.minutes is None else member.minutes
+    run = Run(member.config, datasets, reporter)
+    try:
+        return run, measure_pace(run, budget)
+    except NotCompiledError as error:
+        notes.append(f"not compiled: {error}")
+        run = Run(member.config.model_copy(update={"compile": False}), datasets, reporter)
+        return run, measure_pace(run, budget)
+
+
+def _with_plan(config: RunConfig, plan: Plan) -> RunConfig:
+    stop = config.stop.model_copy(update={"epochs": plan.epochs, "max_minutes": plan.max_minutes})
+    return config.model_copy(update={"stop": stop})
+
+
+def _row(run: Run, result: TrainingResult, plan: Plan) -> Row:
+    """The weights taken, on the splits not learnt from; and what they cost."""
+    notes = list(plan.notes)
+    if result.reason == "max_minutes":
+        notes.append(
+            f"cut short in epoch {run.position.epoch + 1} of {plan.epochs}: it was slower than measured before, and"
+            " its learning rate has not come down"
+        )
+    reporter = run.reporter
+    assert isinstance(reporter, MemberReporter)
+    measured = [one for dataset in run.datasets for one in (dataset.valid or dataset.train)]
+    return Row(
+        backbone=run.config.potential.backbone.name,
+        status="finished",
+        reason=result.reason,
+        parameters=trained_weights(run.potential),
+        settings=run.config.potential.backbone.model_dump(),
+        valid=_errors(run, "valid"),
+        test=_errors(run, "test"),
+        valid_loss=run.position.best_loss,
+        training_atoms_per_s=reporter.atoms / reporter.seconds if reporter.seconds else 0.0,
+        energy_forces_atoms_per_s=energy_forces_speed(run, measured),
+        peak_memory_MB=peak_memory(run.device),
+        epochs=run.position.epoch,
+        seconds=run.position.seconds,
+        compile_seconds=plan.compile_seconds,
+        compiled=plan.compiled,
+        notes=notes,
+    )
+
+
+def trained_weights(potential: Potential) -> int:
+    """Number of weights that training changes."""
+    return sum(parameter.numel() for parameter in potential.parameters() if parameter.requires_grad)
+
+
+def _errors(run: Run, split: str) -> Errors:
+    references = run.averaged.references
+    return {
+        one.name: predict(run.evaluate, references, one.split(split)).errors()
+        for one in run.datasets
+        if one.split(split)
+    }
+
+
+def peak_memory(device: torch.device) -> float:
+    """MB of this process at its largest, or of the GPU that computes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 1e6
+    # ru_maxrss is inherited from the process that started this one; VmHWM is not
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) * 1024 / 1e6
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
+
+
+def end_with_parent() -> None:
+    """Stop as by a termination signal, state saved, when the process above is gone: it holds the other end of stdin."""
+
+    def wait() -> None:
+        os.read(0, 1)  # not sys.stdin: its lock would be held when this process ends by itself
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> int:
+    """Run the member whose folder is named; its exit code."""
+    folder = Path(sys.argv[1])
+    end_with_parent()
+    for name in (RESULT, FAILURE):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        row = run_member(folder)
+    except (ValueError, OSError) as error:
+        write_json(folder / FAILURE, {"reason": str(error)})
+        return 2
+    if row is None:
+        return INTERRUPTED
+    write_json(folder / RESULT, row.model_dump(mode="json"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
