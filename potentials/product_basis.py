@@ -1,56 +1,15 @@
-"""The product basis of MACE and its neighbours: mixtures of paths, maps by element, weighted powers of a feature.
+"""The product basis of MACE: weighted powers of a feature; and linear maps by element.
 
 Features are [N, components, channels] in the order of `Coupling`, of the parity (-1)^l.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from potentials.native.tables import Coupling
 from potentials.symmetric_powers import powers_of
 from potentials.tensor_products import product
-
-
-def paths_apart(coupling: Coupling) -> Coupling:
-    """The coupling with a slot of its own for the result of each path, in the order of the slots it had."""
-    paths = sorted(coupling.paths, key=lambda path: path[2])
-    ends = tuple((left, right, slot) for slot, (left, right, _) in enumerate(paths))
-    return Coupling(coupling.left, coupling.right, tuple(coupling.out[out] for _, _, out in paths), ends)
-
-
-class PathMixture(nn.Module):
-    """Linear maps of channels without bias that mix the slots of each degree into one.
-
-    Args:
-        degrees: degree of each slot, ascending.
-        width_in, width_out: channels.
-        gain: size of results where components are of size 1.
-    """
-
-    def __init__(self, degrees: tuple[int, ...], width_in: int, width_out: int, gain: float = 1.0) -> None:
-        super().__init__()
-        assert list(degrees) == sorted(degrees), "slots in the order of their degrees"
-        self.counts = [(degree, degrees.count(degree)) for degree in sorted(set(degrees))]
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.randn(count * width_in, width_out) * gain / math.sqrt(count * width_in))
-            for _, count in self.counts
-        )
-
-    def forward(self, features_NMC: Tensor) -> Tensor:
-        """[N, components, width_in] to [N, components, width_out], with one slot for each degree."""
-        parts, start = [], 0
-        for (degree, count), weight in zip(self.counts, self.weights, strict=True):
-            size = 2 * degree + 1
-            part_NMC = features_NMC[:, start : start + count * size]
-            if count > 1:  # paths beside channels: one product for all
-                part_NMC = part_NMC.reshape(-1, count, size, part_NMC.shape[2]).transpose(1, 2).flatten(2)
-            parts.append(part_NMC @ weight)
-            start += count * size
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class ElementLinear(nn.Module):

@@ -8,12 +8,13 @@ from potentials.backbones.base import Backbone, BackboneConfig
 from potentials.backbones.egnn import EGNN, EGNNConfig
 from potentials.backbones.ember import Ember, EmberConfig
 from potentials.backbones.mace import MACE, MACEConfig
+from potentials.backbones.nequip import NequIP, NequIPConfig
 from potentials.backbones.painn import PaiNN, PaiNNConfig
 from potentials.backbones.schnet import SchNet, SchNetConfig
 from potentials.backbones.tensornet import TensorNet, TensorNetConfig
 
 AnyBackboneConfig = Annotated[
-    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig | MACEConfig,
+    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig | MACEConfig | NequIPConfig,
     Field(discriminator="name"),
 ]
 """Whatever a `[backbone]` table of a run may hold; `name` chooses."""
@@ -25,6 +26,7 @@ BACKBONES: dict[str, tuple[type[BackboneConfig], type[Backbone]]] = {
     "ember": (EmberConfig, Ember),
     "tensornet": (TensorNetConfig, TensorNet),
     "mace": (MACEConfig, MACE),
+    "nequip": (NequIPConfig, NequIP),
 }
 
 __all__ = ["BACKBONES", "AnyBackboneConfig", "Backbone", "BackboneConfig"]

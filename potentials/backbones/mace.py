@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Annotated, Literal
 
 import torch
@@ -12,14 +10,12 @@ from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
-from potentials.equivariant import DegreeLinear, natural_coupling
-from potentials.product_basis import ElementLinear, PathMixture, SymmetricProduct, paths_apart
-from potentials.radial import BesselBasis, polynomial_envelope
+from potentials.equivariant import DegreeLinear
+from potentials.product_basis import ElementLinear, SymmetricProduct
+from potentials.radial import BesselBasis, polynomial_envelope, radial_network
+from potentials.slots import SlotMixture, edge_coupling, natural_kinds
 from potentials.spherical import real_harmonics
 from potentials.tensor_products import edge_product
-
-SILU_GAIN = 1.6790
-"""One over the root mean square of SiLU for a normal argument."""
 
 ENVELOPE_ORDER = 5
 
@@ -118,10 +114,10 @@ class MACELayer(nn.Module):
         width = config.width
         # nothing would see components of A that are neither multiplied nor handed on
         l_sums = config.l_max if config.correlation > 1 else l_out
-        self.coupling = paths_apart(natural_coupling(l_in, config.l_max, l_sums))
+        self.coupling, slots = edge_coupling(natural_kinds(l_in), config.l_max, natural_kinds(l_sums))
         self.before = DegreeLinear(l_in, width, width)
-        self.filters = radial_network(config, len(self.coupling.paths))
-        self.mix = PathMixture(self.coupling.out, width, width, gain=1 / config.average_neighbours)
+        self.filters = radial_network((config.radial_size, *config.radial_widths, len(slots) * width))
+        self.mix = SlotMixture(slots, width, gain=1 / config.average_neighbours)
         self.products = SymmetricProduct(l_sums, l_out, config.correlation, width, N_ELEMENTS)
         self.after = DegreeLinear(l_out, width, width)
 
@@ -139,14 +135,3 @@ class MACELayer(nn.Module):
         filters_EPC = self.filters(radial_EB).unflatten(1, (len(self.coupling.paths), -1))
         result_NMC: Tensor = self.mix(edge_product(self.coupling, filters_EPC, sent_NMC, harmonics_EM, edges))
         return result_NMC
-
-
-def radial_network(config: MACEConfig, n_paths: int) -> nn.Sequential:
-    """[E, B] to [E, n_paths · width]; without biases, so that it ends where the radial functions end."""
-    sizes = (config.radial_size, *config.radial_widths, n_paths * config.width)
-    layers: list[nn.Module] = []
-    for number, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
-        linear = nn.Linear(size_in, size_out, bias=False)
-        nn.init.normal_(linear.weight, std=(SILU_GAIN if number else 1.0) / math.sqrt(size_in))
-        layers += [linear, nn.SiLU()]
-    return nn.Sequential(*layers[:-1])

@@ -122,6 +122,7 @@ def test_compiled_equals_eager_from_one_compilation_for_all_sizes() -> None:
         ("painn", {}),
         ("tensornet", {}),
         ("mace", {}),
+        ("nequip", {}),
     ],
 )
 def test_every_backbone_in_both_dtypes(backbone: str, settings: dict[str, object], dtype: torch.dtype) -> None:

@@ -19,8 +19,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "mace-degree-2": ("mace", {"l_hidden": 2, "depth": 3, "width": 4}, {}),
     "mace-pairs": ("mace", {"l_max": 2, "correlation": 2}, {}),
     "mace-sums": ("mace", {"correlation": 1}, {}),
+    "nequip-charged": ("nequip", {"l_max": 1, "depth": 3}, {"charge_and_spin": True}),
+    "nequip-both": ("nequip", {"l_max": 1, "depth": 4, "parities": "both"}, {}),
     "painn-charged": ("painn", {"depth": 3}, {"charge_and_spin": True}),
 }
+
+SLOW = {"mace-degree-2", "mace-pairs", "mace-sums", "nequip-both"}
+"""Other couplings of the same blocks."""
 
 
 def build(variant: str) -> Potential:
@@ -35,7 +40,7 @@ def subject(variant: str, dtype: torch.dtype) -> PotentialUnderTest:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [pytest.param(v, marks=pytest.mark.slow) if v in SLOW else v for v in VARIANTS])
 @pytest.mark.parametrize("name", CONTRACT)
 def test_contract(name: str, variant: str, dtype: torch.dtype) -> None:
     CONTRACT[name](subject(variant, dtype))

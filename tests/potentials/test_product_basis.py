@@ -1,4 +1,4 @@
-"""Mixtures and maps against sums written out, and the product basis against all products there are."""
+"""The product basis against all products there are."""
 
 import itertools
 
@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from potentials.equivariant import natural_coupling
-from potentials.product_basis import ElementLinear, PathMixture, SymmetricProduct, paths_apart
+from potentials.product_basis import ElementLinear, SymmetricProduct
 from potentials.spherical import clebsch_gordan
 from potentials.symmetric_powers import independent_pairs, independent_triples
 
@@ -22,33 +21,6 @@ def random(*shape: int) -> Tensor:
 def feature(l_max: int, atoms: int) -> dict[int, np.ndarray]:
     rows = np.random.default_rng(5).normal(size=(atoms, (l_max + 1) ** 2))
     return {degree: rows[:, degree**2 : (degree + 1) ** 2] for degree in range(l_max + 1)}
-
-
-def test_paths_apart() -> None:
-    coupling = paths_apart(natural_coupling(1, 2, 2))
-    ends = [(coupling.left[a], coupling.right[b], coupling.out[o]) for a, b, o in coupling.paths]
-    assert sorted(ends) == [(0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 1), (1, 1, 0), (1, 1, 2), (1, 2, 1)]
-    assert list(coupling.out) == sorted(coupling.out)
-    assert len({out for _, _, out in coupling.paths}) == len(coupling.paths)
-
-
-def test_slots_of_one_degree_are_mixed_into_one() -> None:
-    linear = PathMixture((0, 0, 1, 1, 1), 3, 2).double()
-    features = random(5, 11, 3)
-    scalar, vector = (weight.detach() for weight in linear.weights)
-    found = linear(features)
-    assert found.shape == (5, 4, 2)
-    torch.testing.assert_close(found[:, 0], features[:, 0] @ scalar[:3] + features[:, 1] @ scalar[3:])
-    slots = features[:, 2:].reshape(5, 3, 3, 3)
-    wanted = sum(slots[:, path] @ vector[3 * path : 3 * path + 3] for path in range(3))
-    torch.testing.assert_close(found[:, 1:], wanted)
-
-
-def test_results_of_unit_components_are_of_unit_size() -> None:
-    torch.manual_seed(1)
-    found = PathMixture((0, 1, 1), 64, 200, gain=0.5)(torch.randn(300, 7, 64)).detach()
-    for part in (found[:, :1], found[:, 1:]):
-        assert abs(float(part.std()) - 0.5) < 0.05
 
 
 def test_each_element_has_its_matrices() -> None:

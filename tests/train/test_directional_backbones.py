@@ -8,7 +8,11 @@ import pytest
 from train.config import RunConfig
 from train.loop import train
 
-BACKBONES: dict[str, dict[str, Any]] = {"tensornet": {}, "mace": {"l_max": 2, "average_neighbours": 30.0}}
+BACKBONES: dict[str, dict[str, Any]] = {
+    "tensornet": {},
+    "mace": {"l_max": 2, "average_neighbours": 30.0},
+    "nequip": {"average_neighbours": 30.0},
+}
 
 
 @pytest.mark.parametrize("name", BACKBONES)

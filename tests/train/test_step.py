@@ -123,7 +123,10 @@ def test_labels_that_are_unknown_give_no_gradient() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "depth"),
-    [("painn", 1), *(pytest.param(name, 2, marks=pytest.mark.slow) for name in ("painn", "schnet", "egnn"))],
+    [
+        ("painn", 1),
+        *(pytest.param(name, 2, marks=pytest.mark.slow) for name in ("painn", "schnet", "egnn", "mace", "nequip")),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
 def test_the_compiled_step_is_the_eager_step(backbone: str, depth: int) -> None:
