@@ -63,6 +63,18 @@ class _Gather(torch.autograd.Function):
         return _apply(_SegmentSum, grads[0], *ctx.saved_tensors), None, None, None
 
 
+class _Permute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        return values.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        order, inverse = ctx.saved_tensors
+        return _apply(_Permute, grads[0], inverse, order), None, None
+
+
 @dataclass(frozen=True)
 class EdgeGeometry:
     """Where the neighbours are.
@@ -118,3 +130,7 @@ class Edges:
     def sum_to_neighbour(self, values: Tensor) -> Tensor:
         """[E, ...] to [N, ...]: the sum over the edges in which each atom is the neighbour."""
         return _apply(_SegmentSum, values, self.neighbour, self.reverse, self.starts)
+
+    def swap_ends(self, values: Tensor) -> Tensor:
+        """[E, ...] to [E, ...]: the value of each edge's reverse."""
+        return _apply(_Permute, values, self.reverse, self.reverse)
