@@ -29,7 +29,16 @@ GOLDEN_TOLERANCE = 1e-7
 Content = tuple[dict[str, Any], dict[str, Tensor]]
 """Manifest as JSON has it, and tensors."""
 
-UPGRADES: dict[int, Callable[[Content], Content]] = {}
+
+def _without_outputs(content: Content) -> Content:
+    """Format 1 knew energy, forces and stress alone."""
+    manifest, tensors = content
+    potential = {**manifest["potential"], "outputs": []}
+    golden = [{**one, "outputs": {}} for one in manifest["golden"]]
+    return {**manifest, "format_version": 2, "potential": potential, "golden": golden}, tensors
+
+
+UPGRADES: dict[int, Callable[[Content], Content]] = {1: _without_outputs}
 """Version to the function that makes the next version of it. Never removed: every file ever written stays readable."""
 
 
@@ -53,9 +62,9 @@ def save_checkpoint(path: Path | str, potential: Potential, manifest: Manifest) 
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"weight {name} is not finite; a potential like this is not written")
     for index, golden in enumerate(manifest.golden):
-        if not np.isfinite([golden.energy, *np.ravel(golden.forces)]).all():
+        if not np.isfinite([golden.energy, *np.ravel(golden.forces), *map(np.sum, golden.outputs.values())]).all():
             raise ValueError(
-                f"energy or forces of golden structure {index} are not finite; this potential is not written"
+                f"energy, forces or outputs of golden structure {index} are not finite; this potential is not written"
             )
     text = manifest.model_dump_json()
     path = Path(path)
@@ -140,7 +149,10 @@ def _read(path: Path | str) -> Content:
 def _upgrade(path: Path | str, content: Content) -> Content:
     while (version := content[0]["format_version"]) < FORMAT_VERSION:
         assert version in UPGRADES, f"{path}: no upgrade from format {version}"
-        content = UPGRADES[version](content)
+        try:
+            content = UPGRADES[version](content)
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{path}: its manifest is not one of format {version}; copy the file again") from None
     return content
 
 
@@ -159,8 +171,8 @@ def _check_golden(path: Path | str, potential: Potential, manifest: Manifest) ->
             again = golden_structure(potential, golden.atoms(), golden.head)
         except ValueError as error:
             raise CheckpointError(f"{path}: golden structure {index} cannot be computed ({error})") from None
-        for name in ("energy", "forces", "stress"):
-            was, now = getattr(golden, name), getattr(again, name)
+        for name in ("energy", "forces", "stress", *again.outputs):
+            was, now = (getattr(one, name, one.outputs.get(name)) for one in (golden, again))
             if was is None and now is None:
                 continue
             expected, found = np.asarray(was, dtype=np.float64), np.asarray(now, dtype=np.float64)

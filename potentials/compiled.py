@@ -174,6 +174,9 @@ class CompiledPotential:
         self.potential = potential
         self._state = weights_and_buffers(potential)
         self._compiled: Any = None
+        self._names = (*RESULTS, *(output.name for output in potential.config.outputs))
+        per_graph = {name for name, row in potential.quantities.items() if row.level == "graph"}
+        self._per_graph = (per_graph | {"virial"}) & set(self._names)
 
     def __call__(self, graph: AtomicGraph) -> dict[str, Tensor]:
         """Quantities of every graph, see `Potential`."""
@@ -186,12 +189,12 @@ class CompiledPotential:
                 self._evaluate, self._state, example_inputs(self.potential.device, self.potential.dtype)
             )
         values = self._compiled(self._state, pad_graphs(prepare(graph, self.potential.dtype)))
-        results = dict(zip(RESULTS, values, strict=True))
-        for name in ("energy", "virial", "stress"):
+        results = dict(zip(self._names, values, strict=True))
+        for name in self._per_graph:
             results[name] = results[name][: graph.n_graphs]
         return results
 
     def _evaluate(self, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         with torch.no_grad():
             results = torch.func.functional_call(self.potential, dict(state), (TensorInputs(*inputs),))
-        return tuple(results[name] for name in RESULTS)
+        return tuple(results[name] for name in self._names)

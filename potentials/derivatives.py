@@ -49,7 +49,8 @@ class TensorInputs(NamedTuple):
         return Edges(self.neighbour, self.centre, self.reverse, self.starts, self.rows)
 
 
-SiteEnergies = Callable[[TensorInputs, EdgeGeometry, Edges], Tensor]
+OfEdges = Callable[[TensorInputs, EdgeGeometry, Edges], tuple[Tensor, dict[str, Tensor]]]
+"""Energies of atoms [N] in eV, and whatever else comes with them."""
 
 
 def prepare(graph: AtomicGraph, dtype: torch.dtype) -> TensorInputs:
@@ -94,23 +95,31 @@ def edge_vectors(graph: AtomicGraph, edges: Edges) -> Tensor:
     return vectors_E3
 
 
-def assemble(site_energies: SiteEnergies, inputs: TensorInputs, *, training: bool) -> dict[str, Tensor]:
-    """energy [G], energies [N], forces [N, 3], virial [G, 3, 3] and stress [G, 3, 3], float64.
+def without_derivatives(of_edges: OfEdges, inputs: TensorInputs) -> dict[str, Tensor]:
+    """energy [G], energies [N] and the outputs."""
+    energies_N, more = of_edges(inputs, EdgeGeometry(inputs.distance, inputs.direction), inputs.edges)
+    energy_G = sum_segments(energies_N, inputs.graph_index, inputs.atom_starts)
+    return {"energy": energy_G, "energies": energies_N, **more}
+
+
+def assemble(of_edges: OfEdges, inputs: TensorInputs, *, training: bool) -> dict[str, Tensor]:
+    """energy [G], energies [N], forces [N, 3], virial [G, 3, 3], stress [G, 3, 3] and the outputs, float64.
 
     With `training` the results can be differentiated once more, to the weights.
     """
     with torch.enable_grad():
         geometry = EdgeGeometry(inputs.distance.detach().requires_grad_(), inputs.direction.detach().requires_grad_())
-        energies_N = site_energies(inputs, geometry, inputs.edges)
+        energies_N, more = of_edges(inputs, geometry, inputs.edges)
         along_E, across_E3 = torch.autograd.grad(
             energies_N.sum(), (geometry.distance, geometry.direction), create_graph=training, materialize_grads=True
         )
     if not training:
         energies_N, along_E, across_E3 = energies_N.detach(), along_E.detach(), across_E3.detach()
+        more = {name: value.detach() for name, value in more.items()}
     direction_E3, across_E3 = inputs.direction.double(), across_E3.double()
     across_E3 = across_E3 - (across_E3 * direction_E3).sum(1, keepdim=True) * direction_E3
     gradient_E3 = along_E.double()[:, None] * direction_E3 + across_E3 / inputs.distance.double()[:, None]
-    return collect(inputs, energies_N, gradient_E3)
+    return {**collect(inputs, energies_N, gradient_E3), **more}
 
 
 def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor) -> dict[str, Tensor]:

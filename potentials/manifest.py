@@ -10,13 +10,16 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
 from potentials.potential import Potential, PotentialConfig
-from potentials.quantities import QUANTITIES
 from potentials.structures import graph_from_atoms
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """What `Manifest.format_version` must be once a file is upgraded."""
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+
+Numbers = float | list[float] | list[list[float]]
+"""Values of one output: of a structure or of its atoms, scalars or vectors."""
 
 
 class _Record(BaseModel):
@@ -32,6 +35,7 @@ class GoldenStructure(_Record):
         energy: eV.
         forces: [N, 3] eV/Å.
         stress: [3, 3] eV/Å³, or none where the cell has no volume.
+        outputs: what else comes out, by name.
     """
 
     head: str
@@ -44,6 +48,7 @@ class GoldenStructure(_Record):
     energy: float
     forces: list[tuple[float, float, float]]
     stress: list[tuple[float, float, float]] | None
+    outputs: dict[str, Numbers] = {}
 
     def atoms(self) -> Atoms:
         """The structure, as ASE has it."""
@@ -89,7 +94,7 @@ class Manifest(_Record):
     Attributes:
         format_version: of this page; older files are upgraded when they are read.
         made_with: versions of gfm-ase and torch.
-        potential: configuration of backbone and heads.
+        potential: configuration of backbone, heads and outputs.
         dtype: of the network's weights.
         cutoff: Å.
         quantities: what comes out, and in which units.
@@ -98,7 +103,7 @@ class Manifest(_Record):
         training: how it was trained, for people to read.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     made_with: dict[str, str]
     potential: PotentialConfig
     dtype: Literal["float32", "float64"]
@@ -136,7 +141,8 @@ def describe(
         dtype=names[potential.dtype],
         cutoff=potential.cutoff,
         quantities={
-            name: QuantityRecord(unit=row.unit, shape=row.shape, level=row.level) for name, row in QUANTITIES.items()
+            name: QuantityRecord(unit=row.unit, shape=row.shape, level=row.level)
+            for name, row in potential.quantities.items()
         },
         heads=rows,
         golden=golden,
@@ -161,6 +167,10 @@ def golden_structure(potential: Potential, atoms: Atoms, head: str) -> GoldenStr
         energy=float(results["energy"][0]),
         forces=results["forces"].tolist(),
         stress=stress if np.isfinite(stress).all() else None,
+        outputs={
+            output.name: (results[output.name][0] if output.level == "graph" else results[output.name]).tolist()
+            for output in potential.config.outputs
+        },
     )
 
 

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from potentials.backbones import BACKBONES, AnyBackboneConfig
 from potentials.backbones.base import AtomInputs
 from potentials.backbones.painn import PaiNNConfig
-from potentials.derivatives import TensorInputs, assemble, prepare
+from potentials.derivatives import TensorInputs, assemble, prepare, without_derivatives
 from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import SiteEnergyHeads, StructureContext
+from potentials.output_config import OutputConfig, distinct
+from potentials.outputs import Outputs
+from potentials.quantities import QUANTITIES, Quantity
 from potentials.references import References
 
 HEAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -31,6 +34,7 @@ class PotentialConfig(BaseModel):
         heads: names of the data sets (levels of theory), one branch each.
         head_width: hidden features of each branch.
         charge_and_spin: let total charge and spin of the structure act on its atoms.
+        outputs: what it gives beyond energy, forces and stress.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +43,12 @@ class PotentialConfig(BaseModel):
     heads: Annotated[tuple[str, ...], Field(min_length=1)]
     head_width: Annotated[int, Field(gt=0)] = 64
     charge_and_spin: bool = False
+    outputs: tuple[OutputConfig, ...] = ()
+
+    @field_validator("outputs")
+    @classmethod
+    def _distinct_outputs(cls, outputs: tuple[OutputConfig, ...]) -> tuple[OutputConfig, ...]:
+        return distinct(outputs)
 
     @field_validator("heads")
     @classmethod
@@ -56,8 +66,8 @@ class Potential(nn.Module):
     """Energy, energies per atom, forces and stress of atomic graphs.
 
     ``potential(graph)`` gives energy [G] and energies [N] in eV, forces [N, 3] in eV/Å, virial [G, 3, 3] in eV (dE/dε,
-    the sign of ASE) and stress
-    [G, 3, 3] in eV/Å³ where the cell has a volume (elsewhere NaN), all in float64.
+    the sign of ASE) and stress [G, 3, 3] in eV/Å³ where the cell has a volume (elsewhere NaN), and each of
+    ``config.outputs`` by its name, all in float64.
 
     Weights are initialised under `seed`, and the global random state is left alone.
     """
@@ -73,6 +83,8 @@ class Potential(nn.Module):
             self.backbone = backbone(config.backbone)
             self.branches = SiteEnergyHeads(config.heads, self.backbone.width, config.head_width)
             self.context = StructureContext(self.backbone.width) if config.charge_and_spin else None
+            # last: energies of a seed are the same with and without
+            self.outputs = _outputs(config, self.backbone.width)
         self.references = References(config.heads)
 
     @property
@@ -95,6 +107,26 @@ class Potential(nn.Module):
             raise ValueError(f"unknown head {head!r}; this potential has {', '.join(self.heads)}")
         return self.heads.index(head)
 
+    @property
+    def quantities(self) -> dict[str, Quantity]:
+        """What comes out, by name: energy, energies, forces, stress and the outputs."""
+        return {**QUANTITIES, **{output.name: output.quantity for output in self.config.outputs}}
+
+    def trained_outputs(self, head: str) -> dict[str, Quantity]:
+        """Outputs that a branch has learnt, by name; others are there, but say nothing.
+
+        Raises:
+            ValueError: there is no such branch.
+        """
+        row = self.head_index(head)
+        if self.outputs is None:
+            return {}
+        return {
+            output.name: output.quantity
+            for output in self.config.outputs
+            if bool(self.outputs.output(output.name).trained_D[row])
+        }
+
     def only(self, head: str) -> Potential:
         """A potential of one branch, sharing nothing with this one.
 
@@ -103,12 +135,11 @@ class Potential(nn.Module):
         """
         row = self.head_index(head)
         single = Potential(self.config.model_copy(update={"heads": (head,)})).to(self.device, self.dtype)
-        state = {}
-        for name, value in self.state_dict().items():
-            if name.startswith("references."):
-                state[name] = value[row : row + 1]
-            elif not name.startswith("branches.") or name.startswith(f"branches.branches.{head}."):
-                state[name] = value
+        own = self.state_dict()
+        per_head = {
+            name for name in own if name.startswith(("references.", "outputs.")) and name.endswith(("_D", "_DZ"))
+        }
+        state = {name: own[name][row : row + 1] if name in per_head else own[name] for name in single.state_dict()}
         single.load_state_dict(state, strict=True)
         return single.train(self.training)
 
@@ -124,19 +155,35 @@ class Potential(nn.Module):
         tables.backbone = backbone
         return tables
 
-    def site_energies(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
-        """[N] energies of atoms in eV, float64, as a function of the edges' distances and directions."""
+    def features(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+        """[N, width] invariant features of atoms."""
         context_NF = None
         if self.context is not None:
             context_NF = self.context(inputs.charge, inputs.spin, inputs.graph_index)
-        dataset_N = inputs.dataset[inputs.graph_index]
         atoms = AtomInputs(inputs.numbers, inputs.graph_index, inputs.atom_starts, context_NF)
-        features_NF = self.backbone(atoms, geometry, edges)
-        output_N = self.branches(features_NF, dataset_N)
-        energies_N: Tensor = self.references(output_N, inputs.numbers, dataset_N)
-        return energies_N
+        features_NF: Tensor = self.backbone(atoms, geometry, edges)
+        return features_NF
 
-    def forward(self, graph: AtomicGraph | TensorInputs) -> dict[str, Tensor]:
-        """All quantities of all graphs of the batch; differentiable to the weights while gradients are on."""
+    def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, dict[str, Tensor]]:
+        """[N] energies of atoms in eV, float64, and the outputs, as a function of distances and directions of edges."""
+        features_NF = self.features(inputs, geometry, edges)
+        dataset_N = inputs.dataset[inputs.graph_index]
+        energies_N = self.references(self.branches(features_NF, dataset_N), inputs.numbers, dataset_N)
+        more = {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)
+        return energies_N, more
+
+    def forward(self, graph: AtomicGraph | TensorInputs, *, derivatives: bool = True) -> dict[str, Tensor]:
+        """All quantities of all graphs of the batch; differentiable to the weights while gradients are on.
+
+        Without `derivatives` there are no forces, virial and stress, at less than half the cost.
+        """
         inputs = prepare(graph, self.dtype) if isinstance(graph, AtomicGraph) else graph
-        return assemble(self.site_energies, inputs, training=torch.is_grad_enabled())
+        if not derivatives:
+            return without_derivatives(self.of_edges, inputs)
+        return assemble(self.of_edges, inputs, training=torch.is_grad_enabled())
+
+
+def _outputs(config: PotentialConfig, width: int) -> Outputs | None:
+    if not config.outputs:
+        return None
+    return Outputs(config.outputs, config.heads, width, config.backbone.cutoff, config.backbone.radial_size)

@@ -6,6 +6,7 @@ package it is the full symmetric 3×3 matrix; the calculator hands out the Voigt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ class Quantity:
         unit: unit of the value.
         extensive: whether the value of two copies side by side is twice that of one.
         derived_from: quantity and variable it is the derivative of, or the quantity it is a part of.
+        label: the label that it is trained on, where that is another quantity's.
     """
 
     name: str
@@ -31,6 +33,17 @@ class Quantity:
     unit: str
     extensive: bool
     derived_from: str | None = None
+    label: str | None = None
+
+    @property
+    def trained_on(self) -> str:
+        """Name of the label that it is compared with."""
+        return self.label or self.name
+
+    @property
+    def components(self) -> int:
+        """Numbers in one value."""
+        return math.prod(self.shape)
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -41,9 +54,18 @@ QUANTITIES: dict[str, Quantity] = {
         "stress", "graph", (3, 3), "eV/Å³", extensive=False, derived_from="d energy / d strain / volume"
     ),
 }
+"""What every potential gives."""
+
+OUTPUTS: dict[str, Quantity] = {
+    "charges": Quantity("charges", "atom", (), "e", extensive=False),
+    "dipole": Quantity("dipole", "graph", (3,), "e·Å", extensive=True),
+    "magmoms": Quantity("magmoms", "atom", (), "μB", extensive=False),
+    "direct_forces": Quantity("direct_forces", "atom", (3,), "eV/Å", extensive=False, label="forces"),
+}
+"""What a potential gives where it has an output of that name; see `potentials.outputs` for how."""
 
 TRAINABLE: tuple[str, ...] = ("energy", "forces", "stress")
-"""Quantities that a data set can label."""
+"""Quantities of `QUANTITIES` that a data set can label."""
 
 VOIGT: tuple[tuple[int, int], ...] = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Row and column of each of the six Voigt components, in ASE's order."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from potentials.potential import Potential
 from potentials.testing import gradients, locality, membership, periodicity, symmetry
+from potentials.testing.outputs import OUTPUT_CONTRACT
 from potentials.testing.subject import TOLERANCES, PotentialUnderTest, Tolerances
 
 CONTRACT: dict[str, Callable[[PotentialUnderTest], None]] = {
@@ -45,7 +46,7 @@ CONTRACT: dict[str, Callable[[PotentialUnderTest], None]] = {
 
 
 def check_contract(potential: Potential) -> None:
-    """Run every check of `CONTRACT`.
+    """Run every check of `CONTRACT`, and of `OUTPUT_CONTRACT` where the potential has outputs.
 
     Args:
         potential: of float32 or float64, trained or not, on any device; left unchanged.
@@ -56,13 +57,14 @@ def check_contract(potential: Potential) -> None:
     """
     subject = PotentialUnderTest.of(potential)
     failures = []
-    for name, check in CONTRACT.items():
+    checks = {**CONTRACT, **({f"outputs: {n}": c for n, c in OUTPUT_CONTRACT.items()} if potential.outputs else {})}
+    for name, check in checks.items():
         try:
             check(subject)
         except AssertionError as error:
             failures.append(f"{name}: {error}")
     if failures:
-        raise AssertionError(f"{len(failures)} of {len(CONTRACT)} checks failed\n" + "\n".join(failures))
+        raise AssertionError(f"{len(failures)} of {len(checks)} checks failed\n" + "\n".join(failures))
 
 
-__all__ = ["CONTRACT", "TOLERANCES", "PotentialUnderTest", "Tolerances", "check_contract"]
+__all__ = ["CONTRACT", "OUTPUT_CONTRACT", "TOLERANCES", "PotentialUnderTest", "Tolerances", "check_contract"]

@@ -8,6 +8,7 @@ from ase import Atoms
 from torch import Tensor
 
 from potentials.graph import AtomicGraph, batch
+from potentials.quantities import QUANTITIES
 from potentials.testing.samples import cluster, crystal, slab, symmetric_crystals
 from potentials.testing.subject import Floats, PotentialUnderTest, require_close, require_vanishing
 
@@ -107,7 +108,7 @@ def weight_gradients(subject: PotentialUnderTest) -> None:
     scale = max(float(gradient.norm()) for gradient in gradients.values())
     idle = [name for name, gradient in gradients.items() if not float(gradient.norm()) > 1e-9 * scale]
     if idle:
-        raise AssertionError(f"weights without effect on energy, forces or stress: {', '.join(idle)}")
+        raise AssertionError(f"weights without effect on energy, forces, stress or outputs: {', '.join(idle)}")
     generator = torch.Generator().manual_seed(3)
     for name, gradient in gradients.items():
         direction = torch.randn(gradient.shape, generator=generator, dtype=torch.float64).to(gradient.device)
@@ -129,14 +130,19 @@ def _training_batch(subject: PotentialUnderTest) -> AtomicGraph:
 
 
 def _loss(results: dict[str, Tensor], seed: int) -> Tensor:
-    """A random linear function of energies and stresses, and of squared forces, which symmetry does not make idle."""
+    """A random linear function of energies and stresses, and of squared forces, which symmetry does not make idle.
+
+    Outputs enter with their squares too.
+    """
     generator = torch.Generator().manual_seed(seed)
     known = torch.isfinite(results["stress"])
 
     def mixed(values: Tensor) -> Tensor:
         return (values * torch.randn(values.shape, generator=generator, dtype=values.dtype).to(values.device)).sum()
 
-    return mixed(results["energy"]) + mixed(results["forces"].square()) + mixed(results["stress"][known])
+    loss = mixed(results["energy"]) + mixed(results["forces"].square()) + mixed(results["stress"][known])
+    more = [results[name] for name in results if name not in {*QUANTITIES, "virial"}]
+    return loss + sum((mixed(values + values.square()) for values in more), torch.zeros_like(loss))
 
 
 def _weight_gradients(subject: PotentialUnderTest, loss: Tensor) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ def dimer_at_the_cutoff(subject: PotentialUnderTest) -> None:
 def crossing_the_cutoff(subject: PotentialUnderTest) -> None:
     """Among many atoms, one that enters another's cutoff makes no step in energy, force or slope of the force."""
     subject = subject.in_float64()
-    surroundings, atom, direction = _crossing(subject.cutoff)
+    surroundings, atom, direction = crossing_atom(subject.cutoff)
 
     def at(*distances: float) -> tuple[Floats, Floats]:
         """Energies and forces as the last atom stands `distances` beyond the cutoff of `atom`."""
@@ -76,7 +76,7 @@ def crossing_the_cutoff(subject: PotentialUnderTest) -> None:
     require_vanishing("step of the forces' slope at the cutoff (eV/Å²)", slope_steps, order=1, noise=slope_noise)
 
 
-def _crossing(cutoff: float) -> tuple[Atoms, int, Floats]:
+def crossing_atom(cutoff: float) -> tuple[Atoms, int, Floats]:
     """A cluster, one of its atoms, and a direction in which the cutoff lies among other atoms, near none."""
     atoms = cluster(cutoff, 30, seed=2)
     random = np.random.default_rng(9)

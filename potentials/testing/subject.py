@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ class Answer:
         virial: [3, 3] eV.
         stress: [3, 3] eV/Å³, NaN where there is no volume.
         volume: Å³ of the cell; 0 where it has none.
+        outputs: what else comes out, by name, in its own unit.
     """
 
     energy: float
@@ -67,6 +68,7 @@ class Answer:
     virial: Floats
     stress: Floats
     volume: float
+    outputs: dict[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class PotentialUnderTest:
             raise ValueError(f"the contract has bounds for float32 and float64, this potential is {potential.dtype}")
         lively = copy.deepcopy(potential).eval()
         probe = cluster(lively.cutoff, 16, seed=7)
+        _enliven_outputs(lively, probe)
         random = np.random.default_rng(11)
         scale_of_head = 1.0
         for head in lively.heads:
@@ -151,6 +154,10 @@ class PotentialUnderTest:
         values = {name: result.cpu().numpy() for name, result in results.items()}
         ends = np.cumsum([graph.n_atoms for graph in graphs])[:-1]
         energies, forces = np.split(values["energies"], ends), np.split(values["forces"], ends)
+        outputs = {
+            output.name: np.split(values[output.name], ends) if output.level == "atom" else list(values[output.name])
+            for output in self.potential.config.outputs
+        }
         return [
             Answer(
                 energy=float(values["energy"][index]),
@@ -159,6 +166,7 @@ class PotentialUnderTest:
                 virial=values["virial"][index],
                 stress=values["stress"][index],
                 volume=float(np.abs(np.linalg.det(graph.cell[0].cpu().numpy()))),
+                outputs={name: np.asarray(each[index]) for name, each in outputs.items()},
             )
             for index, graph in enumerate(graphs)
         ]
@@ -185,6 +193,24 @@ class PotentialUnderTest:
         largest = float(np.max(np.abs(values)))
         if not largest > self.tolerances.trivial:
             raise AssertionError(f"{what} is at most {largest:.1e}: too small for the test to mean anything")
+
+
+def _enliven_outputs(potential: Potential, probe: Atoms) -> None:
+    """Scale outputs so that they differ by order 1 between two random clusters; shared ones alike for all heads."""
+    other = cluster(potential.cutoff, len(probe), seed=8)
+    for index, head in enumerate(potential.heads):
+        graphs = [graph_from_atoms(atoms, potential.cutoff, dataset=index) for atoms in (probe, other)]
+        with torch.no_grad():
+            results, others = (potential(graph.to(potential.device)) for graph in graphs)
+        for config in potential.config.outputs:
+            assert potential.outputs is not None
+            output, shift = potential.outputs.output(config.name), 0.3 if config.kind == "scalar" else 0.0
+            # not their size: a constant for each element would hide what the surroundings do
+            size = float((results[config.name] - others[config.name]).square().mean().sqrt())
+            if not (np.isfinite(size) and size > 1e-12):
+                raise AssertionError(f"output {config.name!r} of random clusters differs by {size:.1e}: none to test")
+            shared = config.shared and index > 0
+            output.set_scale(head, float(output.scale_D[0]) if shared else 1 / size, shift)
 
 
 def require_close(what: str, got: ArrayLike, wanted: ArrayLike, bound: float) -> None:

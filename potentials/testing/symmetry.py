@@ -31,15 +31,16 @@ def translation(subject: PotentialUnderTest) -> None:
 
 def rotation(subject: PotentialUnderTest) -> None:
     """A rotated structure has the same energy, and forces and stress that are rotated with it."""
-    _transformed(subject, "rotated", _random_rotation())
+    _transformed(subject, "rotated", random_rotation())
 
 
 def reflection(subject: PotentialUnderTest) -> None:
     """A mirror image has the same energy, and forces and stress that are reflected with it."""
-    _transformed(subject, "reflected", -_random_rotation())
+    _transformed(subject, "reflected", -random_rotation())
 
 
-def _random_rotation() -> Floats:
+def random_rotation() -> Floats:
+    """[3, 3] a proper rotation, always the same."""
     q, r = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
     rotation: Floats = q * np.linalg.det(q)

@@ -169,13 +169,21 @@ def test_a_manifest_that_is_none(manifest: str, checkpoint: Path) -> None:
     assert "manifest is not readable" in sentence(checkpoint)
 
 
-@pytest.mark.parametrize("version", [2, 99, 0, -1, "1", 1.5, None, True])
+@pytest.mark.parametrize("version", [3, 99, 0, -1, "1", 1.5, None, True])
 def test_another_version(version: object, checkpoint: Path) -> None:
     reseal(checkpoint, lambda manifest: manifest.update(format_version=version))
     told = sentence(checkpoint)
     assert f"checkpoint format {version}" in told
-    assert "reads up to 1" in told
+    assert "reads up to 2" in told
     assert "pip install -U gfm-ase" in told
+
+
+def test_an_old_manifest_that_cannot_be_upgraded(checkpoint: Path) -> None:
+    def spoil(manifest: dict[str, Any]) -> None:
+        manifest.update(format_version=1, potential=None)
+
+    reseal(checkpoint, spoil)
+    assert "its manifest is not one of format 1" in sentence(checkpoint)
 
 
 def test_a_manifest_with_a_strange_key_names_it(checkpoint: Path) -> None:

@@ -28,9 +28,10 @@ class Altered(Potential):
 
     change: Sites
 
-    def site_energies(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
+    def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, dict[str, Tensor]]:
         vectors_E3 = geometry.distance[:, None] * geometry.direction
-        return self.change(inputs, super().site_energies(inputs, geometry, edges), vectors_E3, edges)
+        energies_N, more = super().of_edges(inputs, geometry, edges)
+        return self.change(inputs, energies_N, vectors_E3, edges), more
 
 
 def altered(change: Sites) -> Potential:

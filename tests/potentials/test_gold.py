@@ -45,6 +45,37 @@ ION = (
 """Energy and forces."""
 
 
+OUTPUTS = {
+    "charges": [
+        3.5565114076628315,
+        5.052824925647175,
+        -1.9915610408879212,
+        -2.092785138237729,
+        -1.7624950770921786,
+        -1.7624950770921786,
+    ],
+    "dipole": [[-1.6215285029247903, -5.860636095069395, 0.0]],
+    "magmoms": [
+        1.403245706960715,
+        1.3746496401276624,
+        1.3189861562581693,
+        1.321471819345598,
+        1.3190283157197644,
+        1.3190283157197644,
+    ],
+    "direct_forces": [
+        [-6.012673018910208, 9.666500133299543, 0.0],
+        [7.140665788219986, -20.240891197922313, 0.0],
+        [-3.5067413706260826, 6.246071600844029, 0.0],
+        [1.9866800422526456, -22.735109164166637, 0.0],
+        [0.1960342795318284, 13.53171431397269, 6.043341109653891],
+        [0.1960342795318284, 13.53171431397269, -6.043341109653891],
+    ],
+    "gap": [5.935056370115356],
+}
+"""Of the ion, since format 2; multiplied by scales of up to 100."""
+
+
 def evaluate(potential: Potential, atoms: Atoms, head: str) -> dict[str, np.ndarray]:
     graph = graph_from_atoms(atoms, potential.cutoff, dataset=potential.head_index(head))
     return {name: value.detach().numpy() for name, value in potential.double()(graph).items()}
@@ -98,3 +129,24 @@ def test_the_manifest(path: Path) -> None:
     assert (manifest.heads["emt"].scale, manifest.heads["emt"].shift, manifest.heads["xtb"].scale) == (0.7, 0.05, 1.9)
     assert manifest.potential.charge_and_spin
     assert (manifest.cutoff, manifest.dtype, len(manifest.golden)) == (4.0, "float32", 4)
+
+
+@pytest.mark.parametrize("path", FILES[1:], ids=lambda path: path.stem)
+def test_outputs_of_the_charged_molecule(path: Path) -> None:
+    ion = molecule("CH3OH")
+    ion.info.update(charge=1.0, spin=1.0)
+    potential, manifest = load_checkpoint(path)
+    found = evaluate(potential, ion, "xtb")
+    for name, values in OUTPUTS.items():
+        assert found[name] == pytest.approx(np.array(values), abs=100 * DIGITS), name
+    rows = {name: (row.unit, row.shape, row.level) for name, row in manifest.quantities.items()}
+    assert rows["dipole"] == ("e·Å", (3,), "graph")
+    assert rows["gap"] == ("eV", (), "graph")
+    assert list(potential.trained_outputs("emt")) == ["magmoms", "direct_forces"]
+    assert set(potential.trained_outputs("xtb")) == set(OUTPUTS)
+
+
+def test_the_first_format_has_no_outputs() -> None:
+    potential, manifest = load_checkpoint(FILES[0])
+    assert potential.config.outputs == ()
+    assert set(manifest.quantities) == {"energy", "energies", "forces", "stress"}
