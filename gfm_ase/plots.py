@@ -33,7 +33,7 @@ def parity_figure(pairs: Mapping[str, Any], title: str) -> Figure:
     """Prediction against reference, a panel for each quantity; `pairs` as `Predictions.pairs` gives them."""
     figure, axes = new_figure(4.0 * len(pairs), 3.9, len(pairs))
     for axis, (name, pair) in zip(axes, pairs.items(), strict=True):
-        label, factor = AXES[name]
+        label, factor = AXES.get(name, (f"{name}, {pair.unit}", 1.0))
         reference, predicted = factor * pair.reference.numpy(), factor * pair.predicted.numpy()
         lowest, highest = float(min(reference.min(), predicted.min())), float(max(reference.max(), predicted.max()))
         axis.plot([lowest, highest], [lowest, highest], color="0.6", linewidth=1, zorder=1)

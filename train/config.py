@@ -30,6 +30,7 @@ from train.config_tables import (
     Table,
     TermConfig,
 )
+from train.tasks import Task, tasks_of
 
 __all__ = [
     "ENERGY_UNITS",
@@ -102,6 +103,30 @@ class RunConfig(Table):
             raise ValueError(f"two data sets are called {twice[0]!r}; each is a head of its own and needs its own name")
         return self
 
+    @model_validator(mode="after")
+    def _terms_of_outputs(self) -> Self:
+        names = [output.name for output in self.potential.output]
+        strangers = sorted(self.loss.outputs.keys() - set(names))
+        if strangers:
+            there = ", ".join(names) or "none"
+            raise ValueError(
+                f"loss.outputs.{strangers[0]} is no output of the potential; there is {there}: add a"
+                " [[potential.output]] of that name, or take the term out"
+            )
+        for dataset in self.dataset:
+            for name in dataset.labels.keys() - set(names):
+                raise ValueError(
+                    f"dataset.{dataset.name}.labels names {name!r}, which is no output of the potential; add a"
+                    " [[potential.output]] of that name, or take the label out"
+                )
+        if not any(task.term.weight for task in self.tasks()):
+            raise ValueError("the weights of energy, forces and stress are all 0; at least one must be greater")
+        return self
+
+    def tasks(self) -> tuple[Task, ...]:
+        """What is compared with labels, and how it counts."""
+        return tasks_of(self.loss, [output.quantity for output in self.potential.output])
+
     def potential_config(self) -> PotentialConfig:
         """What the potential is built from: the backbone, and a head for each data set in their order."""
         return PotentialConfig(
@@ -109,6 +134,7 @@ class RunConfig(Table):
             heads=tuple(dataset.name for dataset in self.dataset),
             head_width=self.potential.head_width,
             charge_and_spin=self.potential.charge_and_spin,
+            outputs=self.potential.output,
         )
 
 

@@ -25,7 +25,30 @@ ENERGY_UNITS: dict[str, float] = {
 LENGTH_UNITS: dict[str, float] = {"Å": 1.0, "Angstrom": 1.0, "Bohr": units.Bohr}
 STRESS_UNITS: dict[str, float] = {"eV/Å3": 1.0, "eV/Å³": 1.0, "GPa": units.GPa, "kbar": 0.1 * units.GPa, "eV": 1.0}
 
+LABEL_UNITS: dict[str, dict[str, float]] = {
+    "charges": {"e": 1.0},
+    "dipole": {"e·Å": 1.0, "eÅ": 1.0, "Debye": units.Debye, "e·Bohr": units.Bohr, "eBohr": units.Bohr},
+    "magmoms": {"μB": 1.0},
+}
+"""Units that labels of well-known outputs may be in; of any other, `factor` tells."""
+
 Paths = tuple[str, ...]
+
+
+class LabelConfig(Table):
+    """`[dataset.labels]`: where the label of an output stands in the frames, and in which unit.
+
+    Attributes:
+        key: name in atoms.info, atoms.arrays or the calculator's results; that of the output if left out.
+        unit: of charges, a dipole or magnetic moments; see `LABEL_UNITS`.
+        factor: what one unit of the label is worth in the unit of the output.
+        origin: of the dipole of a charged structure: "coordinates" (0, 0, 0), or the "mass" centre of the molecule.
+    """
+
+    key: str | None = None
+    unit: str | None = None
+    factor: Positive = 1.0
+    origin: Literal["coordinates", "mass"] = "coordinates"
 
 
 class DatasetConfig(Table):
@@ -45,6 +68,7 @@ class DatasetConfig(Table):
         stress_unit: of the stress; "eV" is that of a virial, which is divided by the volume of the cell.
         stress_sign: "ase" (positive is tensile) or "negative" (positive is compressive, as VASP prints it and
             as virials mostly are).
+        labels: of the outputs of the potential, by name; those left out are looked for under their own names.
         e0: "fit" to the training split, or the energy of each element in `energy_unit`.
         weight: of this data set in the loss.
         max_force: eV/Å; frames with a larger force on an atom are left out and counted.
@@ -64,6 +88,7 @@ class DatasetConfig(Table):
     length_unit: Literal["Å", "Angstrom", "Bohr"] = "Å"
     stress_unit: Literal["eV/Å3", "eV/Å³", "GPa", "kbar", "eV"] = "eV/Å3"
     stress_sign: Literal["ase", "negative"] = "ase"
+    labels: dict[str, LabelConfig] = Field(default_factory=dict)
     e0: Literal["fit"] | dict[str, float] = "fit"
     weight: Positive = 1.0
     max_force: OptionalPositive = None
@@ -75,6 +100,18 @@ class DatasetConfig(Table):
         if not HEAD_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name; use letters, digits, '_' and '-', a letter or digit first")
         return name
+
+    @field_validator("labels")
+    @classmethod
+    def _known_units(cls, labels: dict[str, LabelConfig]) -> dict[str, LabelConfig]:
+        for name, label in labels.items():
+            allowed = LABEL_UNITS.get(name, {})
+            if name == "direct_forces":
+                raise ValueError("direct_forces learn from the forces; give forces_key and energy_unit instead")
+            if label.unit is not None and label.unit not in allowed:
+                those = " or ".join(repr(unit) for unit in allowed) or "left out; give factor instead"
+                raise ValueError(f"the unit of {name} is {label.unit!r}; it must be {those}")
+        return labels
 
     @field_validator("train", "valid", "test", mode="before")
     @classmethod
@@ -112,6 +149,15 @@ class DatasetConfig(Table):
         if self.valid:
             return 0.0
         return 0.1 if self.valid_fraction is None else self.valid_fraction
+
+    def label(self, name: str) -> LabelConfig:
+        """Where the label of an output stands."""
+        return self.labels.get(name, LabelConfig())
+
+    def label_factor(self, name: str) -> float:
+        """What one unit of the label of an output is worth in the unit of the output."""
+        label = self.label(name)
+        return label.factor * (1.0 if label.unit is None else LABEL_UNITS[name][label.unit])
 
     @property
     def energy_factor(self) -> float:

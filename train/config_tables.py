@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from potentials.backbones import AnyBackboneConfig
 from potentials.backbones.painn import PaiNNConfig
+from potentials.output_config import OutputConfig, distinct
+from train.config_paths import expand
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -42,11 +45,25 @@ class PotentialTable(Table):
         backbone: architecture and its settings; `name` chooses, PaiNN where there is none.
         head_width: hidden features of each branch.
         charge_and_spin: let total charge and spin of the structure act on its atoms.
+        output: what the potential gives beyond energy, forces and stress, one table each.
+        start_from: a checkpoint of the same backbone, whose weights are begun with.
     """
 
     backbone: Annotated[AnyBackboneConfig, BeforeValidator(_default_backbone)] = PaiNNConfig()
     head_width: PositiveInt = 64
     charge_and_spin: bool = False
+    output: tuple[OutputConfig, ...] = ()
+    start_from: Path | None = None
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _absolute_path(cls, value: Any, info: ValidationInfo) -> Any:
+        return expand(value, Path((info.context or {}).get("base", "."))) if isinstance(value, str) else value
+
+    @field_validator("output")
+    @classmethod
+    def _distinct_outputs(cls, output: tuple[OutputConfig, ...]) -> tuple[OutputConfig, ...]:
+        return distinct(output)
 
 
 class TermConfig(Table):
@@ -80,17 +97,22 @@ class StressTerm(TermConfig):
 
 
 class LossConfig(Table):
-    """`[loss]`: a term for each quantity; only labels that are known count."""
+    """`[loss]`: a term for each quantity; only labels that are known count.
+
+    Attributes:
+        energy: of every potential, as forces and stress.
+        outputs: terms of the outputs by name; one that is left out is a default `TermConfig`.
+        weighting: "fixed", the weights as they are; "uncertainty" learns them (Kendall et al., CVPR 2018);
+            "gradient_norm" gives all terms gradients of one size on the backbone, times their weights.
+        balance_every: steps between measurements of the gradients, which "gradient_norm" needs.
+    """
 
     energy: EnergyTerm = EnergyTerm()
     forces: ForcesTerm = ForcesTerm()
     stress: StressTerm = StressTerm()
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
-        if not (self.energy.weight or self.forces.weight or self.stress.weight):
-            raise ValueError("the weights of energy, forces and stress are all 0; at least one must be greater")
-        return self
+    outputs: dict[str, TermConfig] = {}
+    weighting: Literal["fixed", "uncertainty", "gradient_norm"] = "fixed"
+    balance_every: PositiveInt = 20
 
 
 class BatchConfig(Table):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from potentials.quantities import TRAINABLE
+from potentials.quantities import QUANTITIES, TRAINABLE, Quantity
 from potentials.structures import graph_from_atoms
 from train.config import DatasetConfig, RunConfig
 from train.labelled import Labelled
 from train.reading import Frame, overlooked, read_frames
+from train.reading_outputs import labelled
 from train.sieve import Progress, Sieve
 
 SPLITS = ("train", "valid", "test")
@@ -65,8 +67,9 @@ class Dataset:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Those of energy, forces and stress that the training split knows."""
-        return tuple(name for name in TRAINABLE if any(bool(one.known[name].any()) for one in self.train))
+        """The labels that the training split knows."""
+        names = self.train[0].known if self.train else TRAINABLE
+        return tuple(name for name in names if any(bool(one.known[name].any()) for one in self.train))
 
 
 def load_datasets(config: RunConfig, progress: Progress | None = None) -> list[Dataset]:
@@ -102,12 +105,14 @@ def _load(index: int, config: RunConfig, progress: Progress | None) -> Dataset:
     sieve = Sieve(settings.name, settings.on_bad)
     splits: dict[str, list[Labelled]] = {}
     notes: list[str] = []
+    outputs = [output.quantity for output in config.potential.output]
     for split in SPLITS:
-        frames = read_frames(settings, split, sieve=sieve, progress=progress)
+        frames = read_frames(settings, split, outputs=outputs, sieve=sieve, progress=progress)
         if split == "train":
             notes += overlooked(settings, frames)
         what = f"graphs of {settings.name} {split}"
-        splits[split] = _with_graphs(frames, (index, config.potential.backbone.cutoff), sieve, (what, progress))
+        make = partial(label, cutoff=config.potential.backbone.cutoff, dataset=index, outputs=outputs)
+        splits[split] = _with_graphs(frames, make, sieve, (what, progress))
         if getattr(settings, split) and not splits[split]:
             raise ValueError(f"data set {settings.name!r}: no frame of {split} is left; {' '.join(sieve.report())}")
     if settings.held_back:
@@ -125,14 +130,13 @@ def _load(index: int, config: RunConfig, progress: Progress | None) -> Dataset:
 
 
 def _with_graphs(
-    frames: Sequence[Frame], row_and_cutoff: tuple[int, float], sieve: Sieve, told: tuple[str, Progress | None]
+    frames: Sequence[Frame], make: Callable[[Frame], Labelled], sieve: Sieve, told: tuple[str, Progress | None]
 ) -> list[Labelled]:
-    row, cutoff = row_and_cutoff
     what, progress = told
     structures = []
     for done, frame in enumerate(frames, start=1):
         try:
-            structures.append(label(frame, cutoff, dataset=row))
+            structures.append(make(frame))
         except ValueError as error:
             sieve.reject(frame.source, "bad structure", str(error))
         if progress and (done % 100 == 0 or done == len(frames)):
@@ -140,26 +144,21 @@ def _with_graphs(
     return structures
 
 
-def label(frame: Frame, cutoff: float, *, dataset: int = 0) -> Labelled:
-    """A frame with its graph, as a batch of one.
+def label(frame: Frame, cutoff: float, *, dataset: int = 0, outputs: Sequence[Quantity] = ()) -> Labelled:
+    """A frame with its graph, as a batch of one; unknown labels of `outputs` are there, as unknown.
 
     Raises:
         ValueError: as `graph_from_atoms`: atoms in one place, a repeating direction without a lattice vector, ...
     """
     graph = graph_from_atoms(frame.atoms, cutoff, dataset=dataset)
-    energy = torch.tensor([frame.energy or 0.0], dtype=torch.float64)
-    forces = torch.zeros_like(graph.positions) if frame.forces is None else torch.from_numpy(frame.forces)
-    stress = torch.zeros_like(graph.cell) if frame.stress is None else torch.from_numpy(frame.stress)[None]
-    return Labelled(
-        graph=graph,
-        labels={"energy": energy, "forces": forces, "stress": stress},
-        known={
-            "energy": torch.tensor([frame.energy is not None]),
-            "forces": torch.full((graph.n_atoms,), frame.forces is not None),
-            "stress": torch.tensor([frame.stress is not None]),
-        },
-        source=(frame.source,),
-    )
+    given = {"energy": frame.energy, "forces": frame.forces, "stress": frame.stress, **frame.outputs}
+    labels, known = {}, {}
+    for row in (*(QUANTITIES[name] for name in TRAINABLE), *labelled(outputs)):
+        rows, value = graph.size(row.level), given.get(row.name)
+        known[row.name] = torch.full((rows,), value is not None)
+        numbers = np.zeros((rows, *row.shape)) if value is None else np.asarray(value, dtype=np.float64)
+        labels[row.name] = torch.from_numpy(numbers.reshape(rows, *row.shape))
+    return Labelled(graph, labels, known, (frame.source,))
 
 
 def held_back(structures: Sequence[Labelled], config: DatasetConfig, seed: int) -> list[int]:
@@ -196,7 +195,7 @@ def _fingerprint(structures: Sequence[Labelled]) -> str:
     for one in structures:
         graph = one.graph
         values = [graph.numbers, graph.positions, graph.cell, graph.pbc, graph.charge, graph.spin]
-        values += [values_of[name] for name in TRAINABLE for values_of in (one.known, one.labels)]
+        values += [values_of[name] for name in one.known for values_of in (one.known, one.labels)]
         for value in values:
             digest.update(value.numpy().tobytes())
     return digest.hexdigest()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from potentials.graph import AtomicGraph
+from potentials.quantities import TRAINABLE, Quantity
 from potentials.references import References
 from train.config import LossConfig
 from train.labelled import Labelled, batch_labelled
 from train.losses import loss_sums, make_targets, total_weights
+from train.tasks import Task, tasks_of
 
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
+
+
+UNIT_NAMES = {"eV/Å": "eV_per_A", "eV/Å³": "eV_per_A3", "e·Å": "eA", "μB": "muB"}
+"""Units as they stand in the names of errors, where they are not words already."""
 
 
 @dataclass(frozen=True)
@@ -22,27 +29,31 @@ class Pairs:
     """Reference and prediction of one quantity, number by number.
 
     Attributes:
-        reference, predicted: [M], eV per atom, eV/Å or eV/Å³.
-        trivial: [M] what a predictor without a network says: E0 alone for energies, zero for forces and stress.
+        reference, predicted: [M], eV per atom, eV/Å, eV/Å³, or the unit of the output.
+        trivial: [M] what a predictor without a network says: E0 alone for energies, zero for vectors and stress, the
+            mean of the references for scalars.
+        unit: as it stands in the names of errors.
     """
 
     reference: Tensor
     predicted: Tensor
     trivial: Tensor
+    unit: str
 
 
-@dataclass
 class Predictions:
-    """Everything that was predicted of a set of structures, on the CPU, float64."""
+    """Everything that was predicted of a set of structures, on the CPU, float64.
 
-    energy: list[Tensor] = field(default_factory=list)
-    energy_reference: list[Tensor] = field(default_factory=list)
-    energy_trivial: list[Tensor] = field(default_factory=list)
-    atoms: list[Tensor] = field(default_factory=list)
-    forces: list[Tensor] = field(default_factory=list)
-    forces_reference: list[Tensor] = field(default_factory=list)
-    stress: list[Tensor] = field(default_factory=list)
-    stress_reference: list[Tensor] = field(default_factory=list)
+    Args:
+        outputs: quantities beyond energy, forces and stress.
+    """
+
+    def __init__(self, outputs: Sequence[Quantity] = ()) -> None:
+        self.tasks = tasks_of(LossConfig(), outputs)
+        self._energy_trivial: list[Tensor] = []
+        self._atoms: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
+        self._reference: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
+        self._predicted: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
 
     def add(self, batch: Labelled, results: Mapping[str, Tensor], references: References) -> None:
         """Keep the known labels of a batch and what was predicted for them."""
@@ -52,39 +63,48 @@ class Predictions:
         trivial_G = torch.zeros(graph.n_graphs, dtype=torch.float64, device=site_N.device)
         trivial_G = trivial_G.index_add(0, graph.graph_index, site_N).cpu()
         atoms_G = torch.bincount(graph.graph_index, minlength=graph.n_graphs).cpu().double()
-        mask = known["energy"]
-        self.atoms.append(atoms_G[mask])
-        self.energy.append(results["energy"].cpu()[mask])
-        self.energy_reference.append(batch.labels["energy"].cpu()[mask])
-        self.energy_trivial.append(trivial_G[mask])
-        for name in ("forces", "stress"):
-            getattr(self, name).append(results[name].cpu()[known[name]].reshape(-1))
-            getattr(self, f"{name}_reference").append(batch.labels[name].cpu()[known[name]].reshape(-1))
+        self._energy_trivial.append((trivial_G / atoms_G)[known["energy"]])
+        for task in self.tasks:
+            mask = known[task.label]
+            reference, predicted = batch.labels[task.label].cpu()[mask], results[task.name].cpu()[mask]
+            if task.per_atom:
+                self._atoms[task.name].append(atoms_G[mask])
+                reference, predicted = reference / atoms_G[mask], predicted / atoms_G[mask]
+            self._reference[task.name].append(reference.reshape(-1))
+            self._predicted[task.name].append(predicted.reshape(-1))
 
     def pairs(self) -> dict[str, Pairs]:
-        """Reference and prediction of energy per atom, forces and stress; those without a label are left out."""
-        joined = {name: torch.cat(getattr(self, name)) for name in self.__dataclass_fields__}
-        atoms = joined["atoms"]
-        found = {
-            "energy": Pairs(
-                joined["energy_reference"] / atoms, joined["energy"] / atoms, joined["energy_trivial"] / atoms
-            )
-        }
-        for name in ("forces", "stress"):
-            reference = joined[f"{name}_reference"]
-            found[name] = Pairs(reference, joined[name], torch.zeros_like(reference))
+        """Reference and prediction of each quantity, extensive scalars per atom; none where there is no label."""
+        found = {}
+        for task in self.tasks:
+            if not self._reference[task.name]:
+                continue
+            reference, predicted = torch.cat(self._reference[task.name]), torch.cat(self._predicted[task.name])
+            trivial = torch.zeros_like(reference)
+            if task.name == "energy":
+                trivial = torch.cat(self._energy_trivial)
+            elif not task.quantity.shape and len(reference):
+                trivial = trivial + reference.mean()
+            found[task.name] = Pairs(reference, predicted, trivial, _unit_name(task))
         return {name: pair for name, pair in found.items() if len(pair.reference)}
 
     def errors(self) -> dict[str, float]:
         """Mean absolute and root mean square errors; units in the names. `trivial_...` are those of no network."""
-        units = {"energy": "eV_per_atom", "forces": "eV_per_A", "stress": "eV_per_A3"}
         errors: dict[str, float] = {}
-        for name, pair in self.pairs().items():
+        pairs = self.pairs()
+        for name, pair in pairs.items():
             for prefix, predicted in (("", pair.predicted), ("trivial_", pair.trivial)):
-                errors |= _mae_rmse(f"{prefix}{name}", units[name], predicted - pair.reference)
-        if self.energy and len(total := torch.cat(self.energy)):
-            errors |= _mae_rmse("total_energy", "eV", total - torch.cat(self.energy_reference))
+                errors |= _mae_rmse(f"{prefix}{name}", pair.unit, predicted - pair.reference)
+        if "energy" in pairs:
+            atoms = torch.cat(self._atoms["energy"])
+            errors |= _mae_rmse("total_energy", "eV", (pairs["energy"].predicted - pairs["energy"].reference) * atoms)
         return errors
+
+
+def _unit_name(task: Task) -> str:
+    unit = task.quantity.unit
+    name = UNIT_NAMES.get(unit) or re.sub(r"\W+", "_", unit).strip("_") or "1"
+    return f"{name}_per_atom" if task.per_atom else name
 
 
 def _mae_rmse(name: str, unit: str, difference: Tensor) -> dict[str, float]:
@@ -99,6 +119,7 @@ def predict(
     references: References,
     structures: Sequence[Labelled],
     *,
+    outputs: Sequence[Quantity] = (),
     max_atoms: int = 2000,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Predictions:
@@ -108,10 +129,11 @@ def predict(
         evaluate: a potential, without gradients, or a compiled one.
         references: of the potential, for the predictor by E0 alone.
         structures: with their graphs.
+        outputs: quantities beyond energy, forces and stress.
         max_atoms: atoms evaluated at once.
         progress: told how many structures are done.
     """
-    predictions, done = Predictions(), 0
+    predictions, done = Predictions(outputs), 0
     for batch in batches(structures, max_atoms, references.e0_DZ.device):
         with torch.no_grad():
             predictions.add(batch, evaluate(batch.graph), references)
@@ -147,21 +169,24 @@ def validate(
     evaluate: Evaluate,
     references: References,
     structures: Mapping[str, Sequence[Labelled]],
-    config: LossConfig,
+    tasks: Sequence[Task],
     weights: Sequence[float],
 ) -> Validation:
-    """Loss (sums over everything, divided once) and errors of each data set by name; `weights` by index."""
-    sums = torch.zeros(3, dtype=torch.float64)
-    totals = torch.zeros(3, dtype=torch.float64)
+    """Loss (sums over everything, divided once) and errors of each data set by name; `weights` by index.
+
+    Terms count by the weights of the run file, whatever training makes of them: epochs can be compared.
+    """
+    sums = torch.zeros(len(tasks), dtype=torch.float64)
+    totals = torch.zeros(len(tasks), dtype=torch.float64)
     errors = {}
     for name, members in structures.items():
-        predictions = Predictions()
+        predictions = Predictions([task.quantity for task in tasks[len(TRAINABLE) :]])
         for batch in batches(members, 2000, references.e0_DZ.device):
             with torch.no_grad():
                 results = evaluate(batch.graph)
-            targets = make_targets(batch, weights)
-            sums += loss_sums(results, targets, config).cpu()
-            totals += total_weights(targets).cpu()
+            targets = make_targets(batch, weights, tasks)
+            sums += loss_sums(results, targets, tasks).cpu()
+            totals += total_weights(targets, tasks).cpu()
             predictions.add(batch, results, references)
         errors[name] = predictions.errors() if members else {}
     return Validation(float((sums / totals.clamp(min=1e-300)).sum()), errors)

@@ -25,8 +25,10 @@ def check_finite(result: StepResult, batch: Labelled) -> None:
         return
     graph = batch.graph
     broken_G = ~torch.isfinite(result.predicted["energy"])
-    broken_N = ~torch.isfinite(result.predicted["forces"]).all(dim=1)
-    broken_G[graph.graph_index[broken_N]] = True
+    for name in ("forces", "direct_forces"):
+        if name in result.predicted:
+            broken_N = ~torch.isfinite(result.predicted[name]).all(dim=1)
+            broken_G[graph.graph_index[broken_N]] = True
     named = [batch.source[index] for index in torch.nonzero(broken_G)[:, 0].tolist()]
     where = "its predictions are not finite for" if named else "a gradient is not finite in the batch of"
     shown = ", ".join((named or list(batch.source))[:5])

@@ -17,8 +17,9 @@ class Labelled:
 
     Attributes:
         graph: the structures.
-        labels: energy [G] eV (total), forces [N, 3] eV/Å, stress [G, 3, 3] eV/Å³; float64, 0 where unknown.
-        known: energy [G], forces [N], stress [G]; bool, whether the label is one. Nothing else tells.
+        labels: energy [G] eV (total), forces [N, 3] eV/Å, stress [G, 3, 3] eV/Å³ and those of outputs in the shape and
+            unit of the output; float64, 0 where unknown.
+        known: energy [G], forces [N], stress [G], ...; bool, whether the label is one. Nothing else tells.
         source: for each structure where it comes from, `file:index`.
     """
 

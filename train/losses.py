@@ -8,58 +8,58 @@ how many others happened to lie beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from potentials.quantities import TRAINABLE
-from train.config import LossConfig, TermConfig
+from train.config import TermConfig
 from train.labelled import Labelled
+from train.tasks import Task
 
 
-class Targets(NamedTuple):
+@dataclass(frozen=True)
+class Targets:
     """Labels of a batch and the weight of each, zero where it is unknown.
 
     Attributes:
-        energy: [G] eV. forces: [N, 3] eV/Å. stress: [G, 3, 3] eV/Å³.
-        energy_weight: [G]. forces_weight: [N]. stress_weight: [G].
-        atoms: [G] number of atoms, for energies per atom.
+        labels: for each task, [G, ...] or [N, ...] in the unit of its quantity.
+        weights: for each task, [G] or [N].
+        atoms: [G] number of atoms, for errors per atom.
     """
 
-    energy: Tensor
-    forces: Tensor
-    stress: Tensor
-    energy_weight: Tensor
-    forces_weight: Tensor
-    stress_weight: Tensor
+    labels: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
     atoms: Tensor
 
+    def tensors(self) -> list[Tensor]:
+        """All of them in a row, as compiled functions take them."""
+        return [*self.labels, *self.weights, self.atoms]
 
-COMPONENTS = {"energy": 1, "forces": 3, "stress": 9}
-"""Numbers that one weight stands for."""
+    @staticmethod
+    def of(tensors: Sequence[Tensor]) -> Targets:
+        """The inverse of `tensors`."""
+        count = len(tensors) // 2
+        return Targets(tuple(tensors[:count]), tuple(tensors[count:-1]), tensors[-1])
 
 
-def make_targets(labelled: Labelled, dataset_weights: Sequence[float]) -> Targets:
+def make_targets(labelled: Labelled, dataset_weights: Sequence[float], tasks: Sequence[Task]) -> Targets:
     """Labels and weights of a batch; `dataset_weights` by the index of the data set."""
     graph = labelled.graph
     weight_D = torch.tensor(dataset_weights, dtype=torch.float64, device=graph.dataset.device)
     weight_G = weight_D[graph.dataset]
+    weight_of = {"graph": weight_G, "atom": weight_G[graph.graph_index]}
     return Targets(
-        labelled.labels["energy"],
-        labelled.labels["forces"],
-        labelled.labels["stress"],
-        weight_G * labelled.known["energy"],
-        weight_G[graph.graph_index] * labelled.known["forces"],
-        weight_G * labelled.known["stress"],
+        tuple(labelled.labels[task.label] for task in tasks),
+        tuple(weight_of[task.quantity.level] * labelled.known[task.label] for task in tasks),
         torch.bincount(graph.graph_index, minlength=graph.n_graphs).double(),
     )
 
 
-def total_weights(targets: Targets) -> Tensor:
-    """[3] weight of all known numbers of energy, forces and stress: what is summed over ranks, and divided by."""
-    weights = (targets.energy_weight, targets.forces_weight, targets.stress_weight)
-    return torch.stack([weight.sum() * COMPONENTS[name] for name, weight in zip(TRAINABLE, weights, strict=True)])
+def total_weights(targets: Targets, tasks: Sequence[Task]) -> Tensor:
+    """[T] weight of all known numbers of each task: what is summed over ranks, and divided by."""
+    sums = [weight.sum() * task.quantity.components for weight, task in zip(targets.weights, tasks, strict=True)]
+    return torch.stack(sums)
 
 
 def penalty(error: Tensor, term: TermConfig) -> Tensor:
@@ -72,17 +72,17 @@ def penalty(error: Tensor, term: TermConfig) -> Tensor:
     return torch.where(size < term.delta, size.square() / (2 * term.delta), size - term.delta / 2)
 
 
-def loss_sums(results: Mapping[str, Tensor], targets: Targets, config: LossConfig) -> Tensor:
-    """[3] weighted sums of penalties of energy per atom, forces and stress, each times the weight of its term."""
+def loss_sums(results: Mapping[str, Tensor], targets: Targets, tasks: Sequence[Task]) -> Tensor:
+    """[T] weighted sums of penalties, each times the weight of its term; 0 for a task of weight 0."""
     sums = []
-    energy_error = (results["energy"] - targets.energy) / targets.atoms.clamp(min=1)
-    sums.append((targets.energy_weight * penalty(energy_error, config.energy)).sum() * config.energy.weight)
-    forces_error = results["forces"] - targets.forces
-    forces_weight = targets.forces_weight[:, None]
-    sums.append((forces_weight * penalty(forces_error, config.forces)).sum() * config.forces.weight)
-    # where the stress is unknown it may be no number at all (a cell without volume): leave it out, not times zero
-    known = (targets.stress_weight > 0)[:, None, None]
-    stress_error = torch.where(known, results["stress"] - targets.stress, torch.zeros_like(targets.stress))
-    stress_weight = targets.stress_weight[:, None, None]
-    sums.append((stress_weight * penalty(stress_error, config.stress)).sum() * config.stress.weight)
+    for task, label, weight in zip(tasks, targets.labels, targets.weights, strict=True):
+        if not task.term.weight:  # its result need not be there
+            sums.append(targets.atoms.new_zeros(()))
+            continue
+        weight_of_each = weight.view(-1, *[1] * (label.dim() - 1))
+        # where a label is unknown the result may be no number at all (stress of a cell without volume): leave it out
+        error = torch.where(weight_of_each > 0, results[task.name] - label, torch.zeros_like(label))
+        if task.per_atom:
+            error = error / targets.atoms.clamp(min=1)
+        sums.append((weight_of_each * penalty(error, task.term)).sum() * task.term.weight)
     return torch.stack(sums)

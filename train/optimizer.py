@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from train.config import OptimizerConfig
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW remembers of each parameter."""
+
+EXTRA_RATE = 10.0
+"""Times the learning rate: a log-variance has units to go where a weight has hundredths."""
 
 
 def learning_rate(progress: float, config: OptimizerConfig) -> float:
@@ -31,9 +35,13 @@ class Optimizer:
     Args:
         module: its parameters are stepped in place.
         config: settings.
+        extra: parameters beside those of the module, by name: log-variances of a loss. They are stepped `EXTRA_RATE`
+            times as fast, and neither decay nor count in the norm that is clipped, nor are they averaged.
     """
 
-    def __init__(self, module: nn.Module, config: OptimizerConfig) -> None:
+    def __init__(
+        self, module: nn.Module, config: OptimizerConfig, extra: Mapping[str, nn.Parameter] | None = None
+    ) -> None:
         self.config = config
         self.steps = 0
         self.names = [name for name, _ in module.named_parameters()]
@@ -43,14 +51,18 @@ class Optimizer:
         kept = [p for p in self.parameters if p.dim() <= 1 or id(p) in embeddings]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
         self.adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        self.extra = dict(extra or {})
+        if self.extra:
+            self.adam.add_param_group({"params": list(self.extra.values()), "weight_decay": 0.0, "faster": EXTRA_RATE})
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
-    def step(self, gradients: list[Tensor], progress: float) -> float:
+    def step(self, gradients: list[Tensor], progress: float, extra: Sequence[Tensor] = ()) -> float:
         """One update.
 
         Args:
             gradients: one per parameter.
             progress: how much of the run is over, 0 to 1.
+            extra: gradients of the extra parameters.
 
         Returns:
             The norm of all gradients before clipping.
@@ -61,7 +73,9 @@ class Optimizer:
             gradients = list(torch._foreach_mul(gradients, factor))
         rate = learning_rate(progress, self.config)
         for group in self.adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("faster", 1.0)
+        for parameter, gradient in zip(self.extra.values(), extra, strict=True):
+            parameter.grad = gradient
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.adam.step()
@@ -90,15 +104,17 @@ class Optimizer:
             tensors[f"average.{name}"] = average
             for key in ADAM if parameter in self.adam.state else ():
                 tensors[f"{key}.{name}"] = self.adam.state[parameter][key]
+        for name, parameter in self.extra.items():
+            tensors |= {f"{key}.{name}": value for key, value in self.adam.state[parameter].items()}
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], steps: int) -> None:
         """The inverse of `state`; `steps` have been taken."""
         self.steps = steps
-        for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
+        for name, average in zip(self.names, self.average, strict=True):
             average.copy_(tensors[f"average.{name}"])
-            if steps:
-                # clones: the fused step writes into them, and all three lie where the parameter lies
-                self.adam.state[parameter] = {
-                    key: tensors[f"{key}.{name}"].to(parameter.device, copy=True) for key in ADAM
-                }
+        if not steps:
+            return
+        for name, parameter in [*zip(self.names, self.parameters, strict=True), *self.extra.items()]:
+            # clones: the fused step writes into them, and all three lie where the parameter lies
+            self.adam.state[parameter] = {key: tensors[f"{key}.{name}"].to(parameter.device, copy=True) for key in ADAM}

@@ -97,6 +97,18 @@ class Reporter:
                 shown.append(f"{1e3 * errors['forces_mae_eV_per_A']:.0f} meV/Å")
             if "stress_mae_eV_per_A3" in errors:
                 shown.append(f"{160.21766 * errors['stress_mae_eV_per_A3']:.2f} GPa")
+            shown += _outputs(errors)
             parts += [f"{name}: {', '.join(shown)}"] if shown else []
         best = "  [green]*[/green]" if row["best_epoch"] == row["epoch"] else ""
         self.say("  |  ".join(parts) + best)
+
+
+def _outputs(errors: dict[str, float]) -> list[str]:
+    """Errors of outputs beyond energy, forces and stress."""
+    shown = []
+    for key, value in errors.items():
+        name, found, unit = key.partition("_mae_")
+        usual = name in {"energy", "forces", "stress", "total_energy"} or name.startswith("trivial_")
+        if found and not usual:
+            shown.append(f"{name} {value:.3g} {unit.replace('_per_', '/')}")
+    return shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from potentials.quantities import Quantity
 from train.config_dataset import DatasetConfig
 from train.config_paths import files
 from train.files import frames_of
+from train.reading_outputs import find, output_labels
 from train.sieve import BadFrameError, Progress, Sieve
 
 Floats = NDArray[np.float64]
@@ -39,6 +41,7 @@ class Frame:
         energy: eV, total; None where it is unknown, as for the others.
         forces: [N, 3] eV/Å.
         stress: [3, 3] eV/Å³, ASE's sign.
+        outputs: labels of outputs by name, those that are known, see `train.reading_outputs`.
     """
 
     atoms: Atoms
@@ -46,6 +49,7 @@ class Frame:
     energy: float | None
     forces: Floats | None
     stress: Floats | None
+    outputs: dict[str, Floats] = field(default_factory=dict)
 
 
 def read_frames(
@@ -53,6 +57,7 @@ def read_frames(
     split: str,
     base: Path | None = None,
     *,
+    outputs: Sequence[Quantity] = (),
     sieve: Sieve | None = None,
     progress: Progress | None = None,
 ) -> list[Frame]:
@@ -62,6 +67,7 @@ def read_frames(
         config: which files, which keys, which units.
         split: whose files.
         base: folder at which relative paths start; `load_config` leaves none.
+        outputs: of the potential, whose labels are read too.
         sieve: counts the frames left out.
         progress: told after every hundred frames.
 
@@ -79,7 +85,7 @@ def read_frames(
             if progress and len(seen) % 100 == 0:
                 progress(f"reading {config.name} {split}", len(seen), None)
             try:
-                frame = _labelled_frame(atoms, source, config)
+                frame = _labelled_frame(atoms, source, config, outputs)
             except BadFrameError as bad:
                 sieve.reject(source, bad.kind, str(bad))
                 continue
@@ -89,6 +95,7 @@ def read_frames(
             frames.append(frame)
     if seen:
         _check_keys(config, split, seen)
+        _check_output_keys(config, split, seen)
     return frames
 
 
@@ -113,10 +120,11 @@ def _exceeds(frame: Frame, max_force: float | None) -> bool:
     return bool(np.linalg.norm(frame.forces, axis=1).max() > max_force)
 
 
-def _labelled_frame(atoms: Atoms, source: str, config: DatasetConfig) -> Frame:
+def _labelled_frame(atoms: Atoms, source: str, config: DatasetConfig, outputs: Sequence[Quantity]) -> Frame:
     if not len(atoms):
         raise BadFrameError("empty frame", "the frame has no atoms")
-    return Frame(atoms, source, _energy(atoms, config), _forces(atoms, config), _stress(atoms, config))
+    more = output_labels(atoms, config, outputs)
+    return Frame(atoms, source, _energy(atoms, config), _forces(atoms, config), _stress(atoms, config), more)
 
 
 def _energy(atoms: Atoms, config: DatasetConfig) -> float | None:
@@ -186,10 +194,7 @@ def _lookup(atoms: Atoms, key: str | None, quantity: str) -> Any:
     results = getattr(atoms.calc, "results", {})
     if key is None:
         return results.get(quantity)
-    for place in (atoms.info, atoms.arrays, results):
-        if key in place:
-            return place[key]
-    return None
+    return find(atoms, key)
 
 
 def _check_keys(config: DatasetConfig, split: str, seen: Sequence[Atoms]) -> None:
@@ -209,6 +214,18 @@ def _check_keys(config: DatasetConfig, split: str, seen: Sequence[Atoms]) -> Non
             f"there is {', '.join(there) or 'nothing but the structures'}"
             + (f"; did you mean {quantity}_key = {near[0]!r}?" if near else "")
         )
+
+
+def _check_output_keys(config: DatasetConfig, split: str, seen: Sequence[Atoms]) -> None:
+    """Raise where the run file names a key of an output that no training frame has."""
+    for name, label in config.labels.items():
+        if label.key and split == "train" and all(find(atoms, label.key) is None for atoms in seen):
+            there = sorted({name for atoms in seen for name in _names(atoms)})
+            near = difflib.get_close_matches(label.key, there, n=1)
+            raise ValueError(
+                f"data set {config.name!r}: none of the {len(seen)} frames of {split} has {name} called {label.key!r};"
+                f" there is {', '.join(there)}" + (f"; did you mean labels.{name}.key = {near[0]!r}?" if near else "")
+            )
 
 
 def _article(quantity: str) -> str:

@@ -12,17 +12,21 @@ from torch import Tensor
 from potentials.compiled import CompiledPotential
 from potentials.devices import choose_device
 from potentials.potential import Potential
+from potentials.quantities import TRAINABLE
+from train.balance import Balance
 from train.config import RunConfig, dump_config
 from train.data import Dataset, union
 from train.e0 import references_for
 from train.evaluation import Evaluate, Validation, predict, validate
 from train.export import export
 from train.guard import TrainingError, check_finite
-from train.journal import Journal, write_json
+from train.journal import Journal, Row, write_json
 from train.labelled import Labelled
 from train.optimizer import Optimizer, learning_rate
+from train.output_scales import set_output_scales
 from train.progress import Reporter
 from train.sampling import BatchPlan, Loader
+from train.start import start_from
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
 from train.step import LossAndGradients
 
@@ -62,13 +66,19 @@ class Run:
         for dataset, table in zip(datasets, config.dataset, strict=True):
             e0, scale, shift = references_for(dataset, table)
             self.potential.references.set_head(dataset.name, e0, scale=scale, shift=shift)
+        self.tasks = config.tasks()
+        set_output_scales(self.potential, datasets, self.tasks)
+        if config.potential.start_from is not None:
+            new = start_from(self.potential, config.potential.start_from)
+            reporter.say(f"weights of {config.potential.start_from}; {len(new)} tensors start at random")
         self.averaged = Potential(config.potential_config()).to(self.device).requires_grad_(requires_grad=False)
         restore(self.averaged, self.potential.state_dict())
         self.best = {name: value.clone() for name, value in self.potential.state_dict().items()}
         self.weights = [table.weight for table in config.dataset]
-        self.step = LossAndGradients(self.potential, config.loss, self.weights, compiled=config.compile)
+        self.step = LossAndGradients(self.potential, self.tasks, self.weights, compiled=config.compile)
         self.evaluate: Evaluate = CompiledPotential(self.averaged) if config.compile else self.averaged
-        self.optimizer = Optimizer(self.potential, config.optimizer)
+        self.balance = Balance(config.loss, self.tasks, self.potential)
+        self.optimizer = Optimizer(self.potential, config.optimizer, self.balance.parameters)
         self.structures = union(datasets, "train")
         sizes = [(one.graph.n_atoms, one.graph.n_edges) for one in self.structures]
         sources = [one.source[0] for one in self.structures]
@@ -89,14 +99,18 @@ class Run:
     def learn(self, batch: Labelled, n_batches: int) -> None:
         """One step on one batch."""
         position = self.position
-        result = self.step(batch)
+        self.balance.measure(self.step, batch, position.steps)
+        factors = self.balance.factors()
+        result = self.step(batch, factors)
         check_finite(result, batch)
         progress = (position.epoch + position.batch / n_batches) / self.config.stop.epochs
-        norm = self.optimizer.step(result.gradients, progress)
+        norm = self.optimizer.step(result.gradients, progress, self.balance.gradients(result))
         position.batch += 1
         position.steps += 1
         tally = position.tally
-        tally.loss += float(result.loss) * batch.graph.n_graphs
+        # by the weights of the run file, whatever training makes of them: epochs can be compared
+        loss = result.loss if factors is None else (result.terms / factors).sum()
+        tally.loss += float(loss) * batch.graph.n_graphs
         tally.structures += batch.graph.n_graphs
         tally.atoms += batch.graph.n_atoms
         tally.largest_gradient = max(tally.largest_gradient, norm)
@@ -106,7 +120,7 @@ class Run:
         """Loss and errors of the averaged weights on the validation splits."""
         restore(self.averaged, self.averaged_state())
         structures = {dataset.name: dataset.valid for dataset in self.datasets}
-        return validate(self.evaluate, self.averaged.references, structures, self.config.loss, self.weights)
+        return validate(self.evaluate, self.averaged.references, structures, self.tasks, self.weights)
 
     def averaged_state(self) -> dict[str, Tensor]:
         """All tensors of the potential with the averaged weights."""
@@ -128,7 +142,7 @@ class Run:
             self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
         else:
             position.worse += 1
-        row = {
+        row: Row = {
             "step": position.steps,
             "epoch": position.epoch + 1,
             "seconds": round(position.seconds, 3),
@@ -140,6 +154,10 @@ class Run:
             "atoms_per_second": tally.atoms / max(epoch_seconds, 1e-9),
             "valid": validation.errors,
         }
+        factors = self.balance.factors()
+        if factors is not None:
+            weights = (factors * self.balance.weight_T).tolist()
+            row["weights"] = dict(zip((task.name for task in self.tasks), weights, strict=True))
         self.journal.append(row)
         self.reporter.validated(row)
 
@@ -148,6 +166,7 @@ class Run:
         tensors = {f"weights.{name}": value for name, value in self.potential.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        tensors |= {f"balance.{name}": value for name, value in self.balance.state().items()}
         state = RunState(self.position, dump_config(self.config), self.fingerprints(), tensors)
         save_state(self.config.output / STATE, state)
 
@@ -162,6 +181,7 @@ class Run:
         restore(self.potential, state.part("weights."))
         self.best = {name: value.to(self.device) for name, value in state.part("best.").items()}
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
+        self.balance.load_state(state.part("balance."))
         self.position = state.position
         self.journal.rewind(self.position.epoch)
 
@@ -173,9 +193,11 @@ class Run:
         """Errors of the best weights on the test splits, and the checkpoint."""
         restore(self.averaged, self.best)
         errors = {}
+        outputs = [task.quantity for task in self.tasks[len(TRAINABLE) :]]
         for dataset in self.datasets:
             judged = dataset.test or dataset.valid
-            errors[dataset.name] = predict(self.evaluate, self.averaged.references, judged).errors() if judged else {}
+            predictions = predict(self.evaluate, self.averaged.references, judged, outputs=outputs)
+            errors[dataset.name] = predictions.errors()
         training = {
             "config": dump_config(self.config),
             "epochs": self.position.epoch,

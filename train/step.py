@@ -12,12 +12,11 @@ from torch import Tensor
 from potentials.compiled import check_compiler, compile_function, example_inputs, pad_graphs, weights_and_buffers
 from potentials.derivatives import TensorInputs, prepare
 from potentials.potential import Potential
-from train.config import LossConfig
 from train.labelled import Labelled
 from train.losses import Targets, loss_sums, make_targets, total_weights
+from train.tasks import Task
 
 N_INPUTS = len(TensorInputs._fields)
-PREDICTED = ("energy", "forces", "stress")
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,16 @@ class StepResult:
     Attributes:
         loss: scalar.
         gradients: one per parameter, in the order of ``potential.parameters()``; zero where the batch has no say.
-        predicted: energy [G], forces [N, 3] and stress [G, 3, 3].
+        predicted: energy [G] and what else the loss has terms of: forces [N, 3], stress [G, 3, 3], outputs.
+        terms: [T] the loss of each task; their sum is the loss. 0 where the batch has no label of it.
+        known: [T] whether the batch has labels of the task.
     """
 
     loss: Tensor
     gradients: list[Tensor]
     predicted: dict[str, Tensor]
+    terms: Tensor
+    known: Tensor
 
 
 class LossAndGradients:
@@ -40,7 +43,8 @@ class LossAndGradients:
 
     Args:
         potential: the weights are read from it at every call.
-        loss: terms.
+        tasks: terms of the loss. Where none of weight is of forces or stress, these are not computed: a step of direct
+            forces alone needs one derivative instead of two.
         dataset_weights: by index of the data set.
         compiled: compile loss, forces and gradients into one function at the first call; batches with fewer than two
             atoms or edges are computed without it.
@@ -50,84 +54,94 @@ class LossAndGradients:
     """
 
     def __init__(
-        self, potential: Potential, loss: LossConfig, dataset_weights: Sequence[float], *, compiled: bool
+        self, potential: Potential, tasks: Sequence[Task], dataset_weights: Sequence[float], *, compiled: bool
     ) -> None:
         if compiled:
             check_compiler(potential.device)
         self.potential = potential
-        self.loss = loss
+        self.tasks = tuple(tasks)
         self.dataset_weights = tuple(dataset_weights)
         self.compiled = compiled
+        counting = [task for task in self.tasks if task.term.weight]
+        self._derivatives = any(task.name in {"forces", "stress"} for task in counting)
+        self._predicted = tuple(dict.fromkeys(["energy", *(task.name for task in counting)]))
         self._function: Callable[..., tuple[Tensor, ...]] | None = None
         self._names = [name for name, _ in potential.named_parameters()]
         self._state = weights_and_buffers(potential)
 
-    def __call__(self, batch: Labelled) -> StepResult:
-        """Loss and gradients of one batch; no rank or accumulation: the batch is all there is."""
-        inputs, targets = prepare(batch.graph, self.potential.dtype), make_targets(batch, self.dataset_weights)
-        totals = total_weights(targets)
-        n_graphs = batch.graph.n_graphs
+    def __call__(self, batch: Labelled, factors: Tensor | None = None) -> StepResult:
+        """Loss and gradients of one batch; no rank or accumulation: the batch is all there is.
+
+        Args:
+            batch: structures with labels.
+            factors: [T] what each task is multiplied by, on top of the weight of its term; 1 where left out.
+        """
+        inputs = prepare(batch.graph, self.potential.dtype)
+        targets = make_targets(batch, self.dataset_weights, self.tasks)
+        totals = total_weights(targets, self.tasks)
+        known, n_graphs = totals > 0, batch.graph.n_graphs
+        divisors = totals.clamp(min=1e-300) if factors is None else totals.clamp(min=1e-300) / factors
         if not self.compiled or batch.graph.n_atoms < 2 or batch.graph.n_edges < 2:
-            values = self._eager(inputs, targets, totals)
+            values = self._eager(inputs, targets, divisors)
         else:
-            inputs, targets = pad_graphs(inputs), _pad_targets(targets)
-            values = self._compile()(self._state, [*inputs, *targets, *totals])
-        loss, energy, forces, stress, *gradients = values
-        predicted = dict(zip(PREDICTED, (energy[:n_graphs], forces, stress[:n_graphs]), strict=True))
-        return StepResult(loss, list(gradients), predicted)
+            values = self._compile()(self._state, [*pad_graphs(inputs), *self._padded(targets).tensors(), *divisors])
+        terms, *rest = values
+        predicted = dict(zip(self._predicted, rest, strict=False))
+        for name, row in self.potential.quantities.items():
+            if name in predicted and row.level == "graph":
+                predicted[name] = predicted[name][:n_graphs]
+        return StepResult(terms.sum(), rest[len(self._predicted) :], predicted, terms, known)
 
     def _compile(self) -> Callable[..., tuple[Tensor, ...]]:
         if self._function is None:
             device = self.potential.device
             inputs = example_inputs(device, self.potential.dtype)
-            n_atoms, n_graphs = inputs.numbers.shape[0], inputs.cell.shape[0]
+            sizes = {"atom": inputs.numbers.shape[0], "graph": inputs.cell.shape[0]}
             exact: dict[str, Any] = {"dtype": torch.float64, "device": device}
+            rows = [task.quantity for task in self.tasks]
             targets = Targets(
-                torch.zeros(n_graphs, **exact),
-                torch.zeros(n_atoms, 3, **exact),
-                torch.zeros(n_graphs, 3, 3, **exact),
-                torch.ones(n_graphs, **exact),
-                torch.ones(n_atoms, **exact),
-                torch.ones(n_graphs, **exact),
-                torch.ones(n_graphs, **exact),
+                tuple(torch.zeros(sizes[row.level], *row.shape, **exact) for row in rows),
+                tuple(torch.ones(sizes[row.level], **exact) for row in rows),
+                torch.ones(sizes["graph"], **exact),
             )
-            totals = torch.ones(len(PREDICTED), **exact)
-            self._function = compile_function(self._traced, self._state, [*inputs, *targets, *totals])
+            divisors = torch.ones(len(rows), **exact)
+            self._function = compile_function(self._traced, self._state, [*inputs, *targets.tensors(), *divisors])
         return self._function
 
     def _traced(self, state: Mapping[str, Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         with torch.enable_grad():
             weights = {name: state[name].detach().requires_grad_() for name in self._names}
             inputs, rest = TensorInputs(*tensors[:N_INPUTS]), tensors[N_INPUTS:]
-            n_targets = len(Targets._fields)
-            targets, totals = Targets(*rest[:n_targets]), torch.stack(list(rest[n_targets:]))
-            results = torch.func.functional_call(self.potential, {**state, **weights}, (inputs,))
-            return self._differentiate(results, targets, totals, [weights[name] for name in self._names])
+            count = len(self.tasks)
+            targets, divisors = Targets.of(rest[:-count]), torch.stack(list(rest[-count:]))
+            given = {"derivatives": self._derivatives}
+            results = torch.func.functional_call(self.potential, {**state, **weights}, (inputs,), given)
+            return self._differentiate(results, targets, divisors, [weights[name] for name in self._names])
 
-    def _eager(self, inputs: TensorInputs, targets: Targets, totals: Tensor) -> tuple[Tensor, ...]:
+    def _eager(self, inputs: TensorInputs, targets: Targets, divisors: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
-            results = self.potential(inputs)
-            return self._differentiate(results, targets, totals, list(self.potential.parameters()))
+            results = self.potential(inputs, derivatives=self._derivatives)
+            return self._differentiate(results, targets, divisors, list(self.potential.parameters()))
 
     def _differentiate(
-        self, results: Mapping[str, Tensor], targets: Targets, totals: Tensor, weights: list[Tensor]
+        self, results: Mapping[str, Tensor], targets: Targets, divisors: Tensor, weights: list[Tensor]
     ) -> tuple[Tensor, ...]:
-        loss = (loss_sums(results, targets, self.loss) / totals.clamp(min=1e-300)).sum()
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        terms = loss_sums(results, targets, self.tasks) / divisors
+        gradients = torch.autograd.grad(terms.sum(), weights, allow_unused=True)
         zeroed = [
             torch.zeros_like(weight) if gradient is None else gradient
             for weight, gradient in zip(weights, gradients, strict=True)
         ]
-        return (loss.detach(), *(results[name].detach() for name in PREDICTED), *zeroed)
+        return (terms.detach(), *(results[name].detach() for name in self._predicted), *zeroed)
 
+    def _padded(self, targets: Targets) -> Targets:
+        """Targets with the graph without atoms that `pad_graphs` adds: unknown, so of weight zero."""
 
-def _pad_targets(targets: Targets) -> Targets:
-    """Targets of the graph without atoms that `pad_graphs` adds: unknown, so of weight zero."""
-    per_graph = ("energy", "stress", "energy_weight", "stress_weight", "atoms")
-    return targets._replace(
-        **{
-            name: torch.cat([value, torch.zeros_like(value[:1])])
-            for name in per_graph
-            for value in [getattr(targets, name)]
-        }
-    )
+        def padded(values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            return tuple(
+                torch.cat([value, torch.zeros_like(value[:1])]) if task.quantity.level == "graph" else value
+                for task, value in zip(self.tasks, values, strict=True)
+            )
+
+        atoms = torch.cat([targets.atoms, torch.zeros_like(targets.atoms[:1])])
+        return Targets(padded(targets.labels), padded(targets.weights), atoms)

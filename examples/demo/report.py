@@ -190,7 +190,7 @@ def above_e0(pairs: dict[str, Pairs]) -> dict[str, Pairs]:
     """The same, less what E0 alone predicts: with it the energies of molecules would hide every error."""
     energy = pairs["energy"]
     reference, predicted = energy.reference - energy.trivial, energy.predicted - energy.trivial
-    return {**pairs, "energy": Pairs(reference, predicted, energy.trivial - energy.trivial)}
+    return {**pairs, "energy": Pairs(reference, predicted, energy.trivial - energy.trivial, energy.unit)}
 
 
 def _learning(story: Story) -> str:

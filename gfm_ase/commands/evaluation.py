@@ -19,6 +19,14 @@ FORCES_KEY: TypeAlias = Annotated[
 STRESS_KEY: TypeAlias = Annotated[
     str | None, typer.Option("--stress-key", help="Key of the stress in info; by default what ASE reads as stress.")
 ]
+LABEL: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="OUTPUT=KEY",
+        help="Key of the label of an output such as dipole; by default its own name. May be given several times.",
+    ),
+]
 JSON: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the errors to this JSON file.")]
 PLOT: TypeAlias = Annotated[
     Path | None, typer.Option("--plot", help="Draw predictions against references (.png, .svg or .pdf).")
@@ -32,12 +40,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     energy_key: ENERGY_KEY = None,
     forces_key: FORCES_KEY = None,
     stress_key: STRESS_KEY = None,
+    label: LABEL = None,
     json_file: JSON = None,
     plot: PLOT = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
 ) -> None:
-    """Compare a checkpoint with labelled structures: energies, forces and stress, beside trivial predictors.
+    """Compare a checkpoint with labelled structures: energies, forces, stress and outputs, beside trivial predictors.
 
     Labels are in eV and Å with ASE's stress sign; structures lacking a label count for the others.
 
@@ -46,7 +55,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     from gfm_ase.calculator import check_elements_known, choose_head
     from gfm_ase.loading import load
     from train.config import DatasetConfig
-    from train.data import label
+    from train.data import label as labelled_graph
     from train.evaluation import predict
     from train.journal import write_json
     from train.progress import Reporter
@@ -56,23 +65,41 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     loaded = load(checkpoint, device=device, dtype=dtype)
     name = choose_head(loaded.potential, head)
     potential = loaded.potential.only(name)
-    keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
+    rows = list(potential.trained_outputs(name).values())
+    keys: dict[str, Any] = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
+    keys["labels"] = _label_keys(label or [], [row.name for row in rows])
     files = DatasetConfig(name=name, train=tuple(str(path) for path in structures), **keys)
     console = Console()
     with Reporter(console).reading() as progress:
-        frames = read_frames(files, "train", progress=progress)
+        frames = read_frames(files, "train", outputs=rows, progress=progress)
         for frame in frames:
             check_elements_known(frame.atoms, potential.references, name, frame.source)
-        labelled = [label(frame, potential.cutoff) for frame in frames]
-        predictions = predict(potential, potential.references, labelled, progress=progress)
-    errors = {name: predictions.errors()}
-    console.print(errors_table(errors, f"{len(labelled)} structures"))
-    if json_file is not None:
+        labelled = [labelled_graph(frame, potential.cutoff, outputs=rows) for frame in frames]
+        predictions = predict(potential, potential.references, labelled, outputs=rows, progress=progress)
+    console.print(errors_table(errors := {name: predictions.errors()}, f"{len(labelled)} structures"))
+    if json_file:
         write_json(json_file, errors)
         announce(console, f"Errors: {json_file}")
     if plot is not None:
         _draw(plot, predictions.pairs(), name)
         announce(console, f"Plot: {plot}")
+
+
+def _label_keys(given: list[str], outputs: list[str]) -> dict[str, Any]:
+    """`OUTPUT=KEY` options as the table `labels` of a data set.
+
+    Raises:
+        ValueError: not of that form, or the head has no such output.
+    """
+    labels = {}
+    for text in given:
+        name, equals, key = text.partition("=")
+        if not (equals and key):
+            raise ValueError(f"--label {text} is not of the form OUTPUT=KEY, such as dipole=mu")
+        if name not in outputs:
+            raise ValueError(f"--label {text}: the head has no output {name!r}; it has {', '.join(outputs) or 'none'}")
+        labels[name] = {"key": key}
+    return labels
 
 
 def _check_outputs(json_file: Path | None, plot: Path | None) -> None:

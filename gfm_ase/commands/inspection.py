@@ -47,6 +47,8 @@ def _summary(path: Path, manifest: Any, parameters: int | None) -> Table:
     table.add_row("cutoff", f"{manifest.cutoff:g} Å")
     table.add_row("dtype", f"{manifest.dtype}, energies summed in float64")
     table.add_row("charge and spin", "yes" if manifest.potential.charge_and_spin else "no")
+    if manifest.potential.outputs:
+        table.add_row("outputs", ", ".join(_output(output) for output in manifest.potential.outputs))
     table.add_row("made with", ", ".join(f"{name} {number}" for name, number in manifest.made_with.items()))
     if parameters is None:
         table.add_row("golden structures", f"{len(manifest.golden)}, not computed")
@@ -54,6 +56,11 @@ def _summary(path: Path, manifest: Any, parameters: int | None) -> Table:
         table.add_row("parameters", f"{parameters:,}")
         table.add_row("golden structures", f"{len(manifest.golden)}, computed again: they agree")
     return table
+
+
+def _output(output: Any) -> str:
+    unit = f" ({output.unit})" if output.unit else ""
+    return f"{output.name}{unit}, {'shared' if output.shared else 'one head a data set'}"
 
 
 def _heads(manifest: Any) -> Table:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,14 +172,14 @@ def test_a_loss_that_is_no_number_stops_before_the_step(
     loops.make_folder(config.output)
     real, before = run.step, {}
 
-    def step(batch: object) -> StepResult:
-        result = real(batch)
+    def step(*given: object) -> StepResult:
+        result = real(*given)
         if run.position.steps < 2:
             return result
         before.update({name: value.clone() for name, value in run.potential.state_dict().items()})
         energy = result.predicted["energy"].clone()
         energy[1] = torch.nan
-        return StepResult(energy.sum(), result.gradients, {**result.predicted, "energy": energy})
+        return replace(result, loss=energy.sum(), predicted={**result.predicted, "energy": energy})
 
     monkeypatch.setattr(run, "step", step)
     monkeypatch.setattr(loops, "Run", lambda *_: run)
@@ -207,7 +208,7 @@ def test_a_gradient_that_is_no_number_names_the_batch(make_config: MakeConfig) -
     gradients = [*result.gradients[:-1], torch.full_like(result.gradients[-1], torch.inf)]
     check_finite(result, batch)
     with pytest.raises(TrainingError, match=r"a gradient is not finite in the batch of .*train\.extxyz:0;"):
-        check_finite(StepResult(result.loss, gradients, result.predicted), batch)
+        check_finite(replace(result, gradients=gradients), batch)
 
 
 def test_a_validation_loss_that_is_no_number(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

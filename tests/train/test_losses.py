@@ -13,8 +13,10 @@ from train.data import label
 from train.labelled import Labelled, batch_labelled
 from train.losses import loss_sums, make_targets, penalty, total_weights
 from train.reading import Frame
+from train.tasks import tasks_of
 
 CONFIG = LossConfig.model_validate({"energy": {"weight": 2.0}, "forces": {"weight": 3.0}, "stress": {"weight": 0.5}})
+TASKS = tasks_of(CONFIG, ())
 
 
 def one(atoms: Atoms, knows: str, *, dataset: int = 0, seed: int = 0) -> Labelled:
@@ -97,10 +99,10 @@ def test_sums_by_hand() -> None:
             expected[name] += weight * np.where(error < delta, error**2 / (2 * delta), error - delta / 2).sum()
             total[name] += weight * error.size
     batch = batch_labelled(structures())
-    targets = make_targets(batch, weights)
-    assert total_weights(targets).tolist() == pytest.approx(list(total.values()), rel=1e-14)
+    targets = make_targets(batch, weights, TASKS)
+    assert total_weights(targets, TASKS).tolist() == pytest.approx(list(total.values()), rel=1e-14)
     terms = [2.0 * expected["energy"], 3.0 * expected["forces"], 0.5 * expected["stress"]]
-    assert loss_sums(guess(batch), targets, CONFIG).tolist() == pytest.approx(terms, rel=1e-12)
+    assert loss_sums(guess(batch), targets, TASKS).tolist() == pytest.approx(terms, rel=1e-12)
 
 
 def test_unknown_labels_do_not_count() -> None:
@@ -115,17 +117,20 @@ def test_unknown_labels_do_not_count() -> None:
         assert not bool(spoiled.known[name].all())
         labels[~spoiled.known[name]] = 1e6
     weights = (1.0, 2.0)
-    clean = loss_sums(guess(batch), make_targets(batch, weights), CONFIG)
-    assert torch.equal(loss_sums(guess(batch), make_targets(spoiled, weights), CONFIG), clean)
-    assert torch.equal(total_weights(make_targets(spoiled, weights)), total_weights(make_targets(batch, weights)))
+    clean = loss_sums(guess(batch), make_targets(batch, weights, TASKS), TASKS)
+    assert torch.equal(loss_sums(guess(batch), make_targets(spoiled, weights, TASKS), TASKS), clean)
+    assert torch.equal(
+        total_weights(make_targets(spoiled, weights, TASKS), TASKS),
+        total_weights(make_targets(batch, weights, TASKS), TASKS),
+    )
     assert bool(torch.isfinite(clean).all())  # molecules have no stress, not even a wrong one
 
 
 def test_nothing_known_is_a_loss_of_zero() -> None:
     batch = batch_labelled([one(molecule("H2O"), ""), one(molecule("CH4"), "")])
-    targets = make_targets(batch, (1.0,))
-    assert total_weights(targets).tolist() == [0.0, 0.0, 0.0]
-    assert loss_sums(guess(batch), targets, CONFIG).tolist() == [0.0, 0.0, 0.0]
+    targets = make_targets(batch, (1.0,), TASKS)
+    assert total_weights(targets, TASKS).tolist() == [0.0, 0.0, 0.0]
+    assert loss_sums(guess(batch), targets, TASKS).tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("parts", [[[0, 1, 2], [3, 4, 5]], [[5], [0, 4], [2, 1, 3]], [[0], [1], [2], [3], [4], [5]]])
@@ -138,8 +143,8 @@ def test_any_partition_gives_the_loss_and_gradient_of_the_whole(parts: list[list
     members, weights = structures(), (1.5, 0.25)
 
     def sums_and_totals(batch: Labelled) -> tuple[torch.Tensor, torch.Tensor]:
-        targets = make_targets(batch, weights)
-        return loss_sums(potential(batch.graph), targets, CONFIG), total_weights(targets)
+        targets = make_targets(batch, weights, TASKS)
+        return loss_sums(potential(batch.graph), targets, TASKS), total_weights(targets, TASKS)
 
     sums, totals = sums_and_totals(batch_labelled(members))
     whole = (sums / totals).sum()
@@ -163,8 +168,8 @@ def test_a_data_set_of_twice_the_weight_counts_as_if_it_were_there_twice() -> No
     metal, water = structures()[0], structures()[1]
 
     def mean(batch: Labelled, weights: tuple[float, float]) -> torch.Tensor:
-        targets = make_targets(batch, weights)
-        return loss_sums(guess(batch), targets, CONFIG) / total_weights(targets)
+        targets = make_targets(batch, weights, TASKS)
+        return loss_sums(guess(batch), targets, TASKS) / total_weights(targets, TASKS)
 
     twice = mean(batch_labelled([metal, water, water]), (1.0, 1.0))
     assert mean(batch_labelled([metal, water]), (1.0, 2.0)).tolist() == pytest.approx(twice.tolist(), rel=1e-13)

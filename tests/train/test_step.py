@@ -14,8 +14,9 @@ from train.data import label
 from train.labelled import Labelled, batch_labelled
 from train.reading import Frame
 from train.step import LossAndGradients
+from train.tasks import tasks_of
 
-LOSS = LossConfig.model_validate({"forces": {"kind": "l2"}, "stress": {"weight": 1.0}})
+LOSS = tasks_of(LossConfig.model_validate({"forces": {"kind": "l2"}, "stress": {"weight": 1.0}}), ())
 WEIGHTS = (1.0, 0.5)
 
 ROUNDINGS = 1000
@@ -56,7 +57,8 @@ def test_gradients_are_finite_differences_of_the_loss(backbone: str) -> None:
     """Fourth order, float64: along a random direction in each tensor of weights."""
     potential = make_potential(backbone).double()
     # L2: Huber's second derivative jumps, and differences across the kink are of first order only
-    loss = LossConfig.model_validate({name: {"kind": "l2", "weight": 1.0} for name in ("energy", "forces", "stress")})
+    terms = {name: {"kind": "l2", "weight": 1.0} for name in ("energy", "forces", "stress")}
+    loss = tasks_of(LossConfig.model_validate(terms), ())
     step, batch = LossAndGradients(potential, loss, WEIGHTS, compiled=False), mixed()
     result = step(batch)
     generator = torch.Generator().manual_seed(0)
