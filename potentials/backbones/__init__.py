@@ -15,11 +15,7 @@ from potentials.backbones.schnet import SchNet, SchNetConfig
 from potentials.backbones.tensornet import TensorNet, TensorNetConfig
 
 AnyBackboneConfig = Annotated[
-<<<<<<< HEAD
-    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig | MACEConfig | NequIPConfig,
-=======
-    SchNetConfig | EGNNConfig | PaiNNConfig | EmberConfig | TensorNetConfig | MACEConfig | DimeNetConfig,
->>>>>>> c26b254 (DimeNet++ without triplets: one sum around each atom by the addition theorem)
+    SchNetConfig | EGNNConfig | PaiNNConfig | TensorNetConfig | DimeNetConfig | MACEConfig | NequIPConfig | EmberConfig,
     Field(discriminator="name"),
 ]
 """Whatever a `[backbone]` table of a run may hold; `name` chooses."""
@@ -28,14 +24,11 @@ BACKBONES: dict[str, tuple[type[BackboneConfig], type[Backbone]]] = {
     "schnet": (SchNetConfig, SchNet),
     "egnn": (EGNNConfig, EGNN),
     "painn": (PaiNNConfig, PaiNN),
-    "ember": (EmberConfig, Ember),
     "tensornet": (TensorNetConfig, TensorNet),
-    "mace": (MACEConfig, MACE),
-<<<<<<< HEAD
-    "nequip": (NequIPConfig, NequIP),
-=======
     "dimenet": (DimeNetConfig, DimeNet),
->>>>>>> c26b254 (DimeNet++ without triplets: one sum around each atom by the addition theorem)
+    "mace": (MACEConfig, MACE),
+    "nequip": (NequIPConfig, NequIP),
+    "ember": (EmberConfig, Ember),
 }
 
 __all__ = ["BACKBONES", "AnyBackboneConfig", "Backbone", "BackboneConfig"]
