@@ -122,11 +122,8 @@ def test_compiled_equals_eager_from_one_compilation_for_all_sizes() -> None:
         ("painn", {}),
         ("tensornet", {}),
         ("mace", {}),
-<<<<<<< HEAD
         ("nequip", {}),
-=======
         ("dimenet", {"triplet_width": 8}),
->>>>>>> c26b254 (DimeNet++ without triplets: one sum around each atom by the addition theorem)
     ],
 )
 def test_every_backbone_in_both_dtypes(backbone: str, settings: dict[str, object], dtype: torch.dtype) -> None:

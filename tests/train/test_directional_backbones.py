@@ -9,15 +9,10 @@ from train.config import RunConfig
 from train.loop import train
 
 BACKBONES: dict[str, dict[str, Any]] = {
-<<<<<<< HEAD
     "tensornet": {},
     "mace": {"l_max": 2, "average_neighbours": 30.0},
     "nequip": {"average_neighbours": 30.0},
-=======
     "dimenet": {"triplet_width": 8},
-    "tensornet": {},
-    "mace": {"l_max": 2, "average_neighbours": 30.0},
->>>>>>> c26b254 (DimeNet++ without triplets: one sum around each atom by the addition theorem)
 }
 
 
