@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from potentials.backbones import BACKBONES
 from train.config import DatasetConfig, LossConfig, RunConfig, dump_config, load_config
+
+NAMES = list(BACKBONES)
 
 SMALL = """
 output = "out"
@@ -114,7 +117,7 @@ def test_a_wrong_override_is_named(run_file: Path, override: str, says: str) -> 
         ("stop.zzz=8", "unknown key 'zzz' in [stop]; it has epochs, max_minutes, patience"),
         (
             "potential.backbone.name=pain",
-            "potential.backbone.name is 'pain'; it must be schnet, egnn or painn; did you mean",
+            f"potential.backbone.name is 'pain'; it must be {', '.join(NAMES[:-1])} or {NAMES[-1]}; did you mean painn",
         ),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate is -1; it must be greater than 0"),
         ("optimizer.learning_rate=nan", "optimizer.learning_rate is nan; it must be a finite number"),
