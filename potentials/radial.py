@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-SILU_GAIN = 1.6765
-"""One over the root mean square of SiLU of a normal number."""
 
 
 def polynomial_envelope(distance_E: Tensor, cutoff: float, order: int = 6) -> Tensor:
@@ -69,16 +64,3 @@ class GaussianBasis(nn.Module):
         scaled = (distance_E[:, None] - self.centre_B) / self.width
         basis_EB: Tensor = torch.exp(-0.5 * scaled**2) * envelope_E[:, None]
         return basis_EB
-
-
-def radial_network(sizes: Sequence[int]) -> nn.Sequential:
-    """From radial functions to factors, through layers of these sizes with SiLU between them.
-
-    Without biases: it ends, as smoothly as they do, where the radial functions end.
-    """
-    layers: list[nn.Module] = []
-    for number, (size_in, size_out) in enumerate(itertools.pairwise(sizes)):
-        linear = nn.Linear(size_in, size_out, bias=False)
-        nn.init.normal_(linear.weight, std=(SILU_GAIN if number else 1.0) / math.sqrt(size_in))
-        layers += [linear, nn.SiLU()]
-    return nn.Sequential(*layers[:-1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -12,10 +14,11 @@ from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, Backbone
 from potentials.edges import EdgeGeometry, Edges
 from potentials.equivariant import DegreeLinear
 from potentials.product_basis import ElementLinear, SymmetricProduct
-from potentials.radial import BesselBasis, polynomial_envelope, radial_network
+from potentials.radial import BesselBasis
+from potentials.radial_networks import RadialNetwork
+from potentials.radial_tables import RadialTables
 from potentials.slots import SlotMixture, edge_coupling, natural_kinds
 from potentials.spherical import real_harmonics
-from potentials.tensor_products import edge_product
 
 ENVELOPE_ORDER = 5
 
@@ -63,7 +66,6 @@ class MACE(Backbone):
         super().__init__()
         self.width, self.cutoff, self.l_max = config.width, config.cutoff, config.l_max
         self.embedding = nn.Embedding(N_ELEMENTS, config.width)
-        self.radial = BesselBasis(config.cutoff, config.radial_size)
         last = config.depth - 1
         self.layers = nn.ModuleList(
             MACELayer(config, l_in=config.l_hidden if layer else 0, l_out=0 if layer == last else config.l_hidden)
@@ -86,12 +88,10 @@ class MACE(Backbone):
 
     def scalars(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> list[Tensor]:
         """[N, F] invariant features after each layer."""
-        envelope_E = polynomial_envelope(geometry.distance, self.cutoff, ENVELOPE_ORDER)
-        radial_EB = self.radial(geometry.distance, envelope_E)
         harmonics_EM = real_harmonics(geometry.direction, self.l_max)
         features_NMC, found = embed(self.embedding, atoms)[:, None], []
         for number, layer in enumerate(self.layers):
-            change_NMC = layer(features_NMC, atoms.numbers, radial_EB, harmonics_EM, edges)
+            change_NMC = layer(features_NMC, atoms.numbers, geometry.distance, harmonics_EM, edges)
             if number:
                 features_NMC = change_NMC + self.skips[number - 1](features_NMC, atoms.numbers)
             else:
@@ -99,6 +99,15 @@ class MACE(Backbone):
                 features_NMC = torch.cat([change_NMC[:, :1] + own_N1C, change_NMC[:, 1:]], dim=1)
             found.append(features_NMC[:, 0])
         return found
+
+    def tabulated(self, numbers: Sequence[int]) -> MACE:
+        """See `Backbone.tabulated`."""
+        tables = copy.deepcopy(self)
+        for layer in tables.layers:
+            assert isinstance(layer, MACELayer)
+            assert isinstance(layer.radial, RadialNetwork), "tabulated already"
+            layer.radial = layer.radial.tabulated(numbers)
+        return tables
 
 
 class MACELayer(nn.Module):
@@ -116,22 +125,20 @@ class MACELayer(nn.Module):
         l_sums = config.l_max if config.correlation > 1 else l_out
         self.coupling, slots = edge_coupling(natural_kinds(l_in), config.l_max, natural_kinds(l_sums))
         self.before = DegreeLinear(l_in, width, width)
-        self.filters = radial_network((config.radial_size, *config.radial_widths, len(slots) * width))
+        basis = BesselBasis(config.cutoff, config.radial_size)
+        self.radial: RadialNetwork | RadialTables = RadialNetwork(
+            basis, config.radial_widths, (len(slots), width), ENVELOPE_ORDER
+        )
         self.mix = SlotMixture(slots, width, gain=1 / config.average_neighbours)
         self.products = SymmetricProduct(l_sums, l_out, config.correlation, width, N_ELEMENTS)
         self.after = DegreeLinear(l_out, width, width)
 
     def forward(
-        self, features_NMC: Tensor, numbers_N: Tensor, radial_EB: Tensor, harmonics_EM: Tensor, edges: Edges
+        self, features_NMC: Tensor, numbers_N: Tensor, distance_E: Tensor, harmonics_EM: Tensor, edges: Edges
     ) -> Tensor:
         """[N, (l_in + 1)², C] to [N, (l_out + 1)², C]: what the layer adds to its skip connection."""
-        products_NMC: Tensor = self.products(self.sums(features_NMC, radial_EB, harmonics_EM, edges), numbers_N)
-        result_NMC: Tensor = self.after(products_NMC)
-        return result_NMC
-
-    def sums(self, features_NMC: Tensor, radial_EB: Tensor, harmonics_EM: Tensor, edges: Edges) -> Tensor:
-        """A, [N, (l_max + 1)², C]."""
-        sent_NMC = self.before(features_NMC)
-        filters_EPC = self.filters(radial_EB).unflatten(1, (len(self.coupling.paths), -1))
-        result_NMC: Tensor = self.mix(edge_product(self.coupling, filters_EPC, sent_NMC, harmonics_EM, edges))
+        sums_NMC = self.radial.sum_products(
+            self.coupling, distance_E, self.before(features_NMC), harmonics_EM, (numbers_N, edges)
+        )
+        result_NMC: Tensor = self.after(self.products(self.mix(sums_NMC), numbers_N))
         return result_NMC

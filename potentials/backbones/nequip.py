@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -13,13 +15,16 @@ from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
-from potentials.radial import SILU_GAIN, BesselBasis, polynomial_envelope, radial_network
+from potentials.radial import BesselBasis
+from potentials.radial_networks import SILU_GAIN, RadialNetwork
+from potentials.radial_tables import RadialTables
 from potentials.slots import SCALAR, Kind, SlotMixture, edge_coupling, select
 from potentials.spherical import real_harmonics
-from potentials.tensor_products import edge_product
 
 TANH_GAIN = 1.5925
 """One over the root mean square of tanh for a normal argument."""
+
+ENVELOPE_ORDER = 6
 
 FIRST_DEPTH_OF_BOTH = 4
 
@@ -66,18 +71,25 @@ class NequIP(Backbone):
         super().__init__()
         self.width, self.cutoff, self.l_max = config.width, config.cutoff, config.l_max
         self.embedding = nn.Embedding(N_ELEMENTS, config.width)
-        self.radial = BesselBasis(config.cutoff, config.radial_size)
         kinds = kinds_of_layers(config.depth, config.l_max, both=config.parities == "both")
         self.layers = nn.ModuleList(NequIPLayer(config, before, after) for before, after in itertools.pairwise(kinds))
 
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """See `Backbone.forward`."""
-        radial_EB = self.radial(geometry.distance, polynomial_envelope(geometry.distance, self.cutoff))
         harmonics_EM = real_harmonics(geometry.direction, self.l_max)
         features_NMC = embed(self.embedding, atoms)[:, None]
         for layer in self.layers:
-            features_NMC = layer(features_NMC, atoms.numbers, radial_EB, harmonics_EM, edges)
+            features_NMC = layer(features_NMC, atoms.numbers, geometry.distance, harmonics_EM, edges)
         return features_NMC[:, 0]
+
+    def tabulated(self, numbers: Sequence[int]) -> NequIP:
+        """See `Backbone.tabulated`."""
+        tables = copy.deepcopy(self)
+        for layer in tables.layers:
+            assert isinstance(layer, NequIPLayer)
+            assert isinstance(layer.radial, RadialNetwork), "tabulated already"
+            layer.radial = layer.radial.tabulated(numbers)
+        return tables
 
 
 def kinds_of_layers(depth: int, l_max: int, *, both: bool) -> list[list[Kind]]:
@@ -108,22 +120,23 @@ class NequIPLayer(nn.Module):
         super().__init__()
         self.width, self.before, self.after = config.width, before, after
         self.coupling, slots = edge_coupling(before, config.l_max, after)
-        n_paths = len(self.coupling.paths)
+        basis, shape = BesselBasis(config.cutoff, config.radial_size), (len(slots), config.width)
         # scalars come with a gate for each of the kinds that turn
         wider = {SCALAR: config.width * (1 + sum(kind.degree > 0 for kind in after))}
         self.first = SlotMixture(before, config.width)
-        self.filters = radial_network((config.radial_size, *config.radial_widths, n_paths * config.width))
+        self.radial: RadialNetwork | RadialTables = RadialNetwork(basis, config.radial_widths, shape, ENVELOPE_ORDER)
         self.second = SlotMixture(slots, config.width, wider, gain=math.sqrt(0.5 / config.average_neighbours))
         self.kept = [kind for kind in before if kind in after]
         self.factors = nn.Embedding(N_ELEMENTS, config.width)
         self.skip = SlotMixture(self.kept, config.width, wider, gain=math.sqrt(0.5))
 
     def forward(
-        self, features_NMC: Tensor, numbers_N: Tensor, radial_EB: Tensor, harmonics_EM: Tensor, edges: Edges
+        self, features_NMC: Tensor, numbers_N: Tensor, distance_E: Tensor, harmonics_EM: Tensor, edges: Edges
     ) -> Tensor:
         """[N, components, C] of the kinds before to those after."""
-        filters_EPC = self.filters(radial_EB).reshape(-1, len(self.coupling.paths), self.width)
-        sums_NMC = edge_product(self.coupling, filters_EPC, self.first(features_NMC), harmonics_EM, edges)
+        sums_NMC = self.radial.sum_products(
+            self.coupling, distance_E, self.first(features_NMC), harmonics_EM, (numbers_N, edges)
+        )
         parts = self.second.parts(sums_NMC)
         kept_NMC = select(features_NMC, self.before, self.kept) * self.factors(numbers_N)[:, None]
         for kind, own_NMC in self.skip.parts(kept_NMC).items():

@@ -110,7 +110,7 @@ def layer_weights(ours: MACELayer, interaction: Any, product: Any) -> dict[str, 
         if number == len(layers) - 1:
             signs = torch.tensor([sign(path) for path in ends])[:, None]
             weight = (weight.reshape(-1, len(theirs), WIDTH)[:, order] * signs).flatten(1)
-        state[f"filters.{2 * number}.weight"] = weight.T
+        state[f"radial.network.{2 * number}.weight"] = weight.T
     mixed = linear_weights(interaction.linear)
     slots = [conv.instructions[place].i_out for place in order]
     for degree in range(CONFIG.l_max + 1):
@@ -196,7 +196,7 @@ def main() -> None:
     torch.set_default_dtype(torch.float64)
     model, ours = peer(), MACE(CONFIG)
     # n π / cutoff is rounded to float32 here
-    model.radial_embedding.bessel_fn.bessel_weights.data = ours.radial.frequency_B.double()
+    model.radial_embedding.bessel_fn.bessel_weights.data = ours.layers[0].radial.basis.frequency_B.double()
     random = np.random.default_rng(1)
     atoms = Atoms(numbers=[1, 8, 29, 8, 1, 29], positions=random.uniform(0, 5, (6, 3)), cell=np.eye(3) * 5.2, pbc=True)
     graph = graph_from_atoms(atoms, CONFIG.cutoff)

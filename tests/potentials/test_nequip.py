@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from potentials.backbones.nequip import NequIP, NequIPConfig, NequIPLayer, kinds_of_layers
 from potentials.derivatives import TensorInputs, prepare
-from potentials.radial import BesselBasis, polynomial_envelope
 from potentials.slots import SCALAR, Kind
 from potentials.spherical import clebsch_gordan, real_harmonics
 from potentials.structures import graph_from_atoms
@@ -43,14 +42,14 @@ def silu(x: Floats) -> Floats:
     return x / (1 + np.exp(-x))
 
 
-def of_one_layer(layer: NequIPLayer, features: Tensor, inputs: TensorInputs, radial: Tensor) -> Floats:
+def of_one_layer(layer: NequIPLayer, features: Tensor, inputs: TensorInputs) -> Floats:
     """What a layer makes, from its weights and the paper's formulas."""
     before = dict(places(layer.before))
     sent = {
         kind: array(features[:, at]) @ array(weight)
         for (kind, at), weight in zip(before.items(), layer.first.weights, strict=True)
     }
-    harmonics, filters = array(real_harmonics(inputs.direction, 2)), array(layer.filters(radial))
+    harmonics, filters = array(real_harmonics(inputs.direction, 2)), array(layer.radial(inputs.distance).flatten(1))
     made: dict[Kind, list[Floats]] = {}
     for path, (a, degree, _) in enumerate(layer.coupling.paths):
         one = layer.before[a]
@@ -91,11 +90,10 @@ def test_a_layer_is_the_paper_s(before: list[Kind], after: list[Kind], inputs: T
     config = NequIPConfig(cutoff=4.0, width=WIDTH, radial_size=3, radial_widths=(4,), average_neighbours=12.0)
     layer = NequIPLayer(config, before, after).double()
     features = torch.randn(4, sum(2 * kind.degree + 1 for kind in before), WIDTH, dtype=torch.float64)
-    radial = BesselBasis(4.0, 3)(inputs.distance, polynomial_envelope(inputs.distance, 4.0))
     harmonics = real_harmonics(inputs.direction, 2)
-    found = layer(features, inputs.numbers, radial, harmonics, inputs.edges)
+    found = layer(features, inputs.numbers, inputs.distance, harmonics, inputs.edges)
     assert float(found.detach().std()) > 0.1
-    np.testing.assert_allclose(array(found), of_one_layer(layer, features, inputs, radial), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(array(found), of_one_layer(layer, features, inputs), rtol=0, atol=1e-12)
 
 
 def test_only_kinds_that_arise_and_are_seen() -> None:
