@@ -36,11 +36,16 @@ from potentials.potential import Potential, PotentialConfig
 class Timed(GFMCalculator):
     """The calculator with a stopwatch around the potential itself."""
 
-    def _eager(self, graph: Any) -> Any:
-        began = time.perf_counter()
-        results = super()._eager(graph)
-        self.inside.append(time.perf_counter() - began)
-        return results
+    def _evaluator(self, numbers: frozenset[int]) -> Any:
+        evaluate = super()._evaluator(numbers)
+
+        def watched(graph: Any) -> Any:
+            began = time.perf_counter()
+            results = evaluate(graph)
+            self.inside.append(time.perf_counter() - began)
+            return results
+
+        return watched
 
     def calculate(self, *arguments: Any, **named: Any) -> None:
         """As the calculator's, with the time of the whole call."""
@@ -86,16 +91,6 @@ def calculator(name: str, compiled: bool) -> Timed:
     loaded = Loaded(potential, describe_potential(potential, [], made_with={}))
     timed = Timed(loaded, compile=compiled)
     timed.inside, timed.outside = [], []
-    if compiled:
-        evaluate = timed._evaluate
-
-        def watched(graph: Any) -> Any:
-            began = time.perf_counter()
-            results = evaluate(graph)
-            timed.inside.append(time.perf_counter() - began)
-            return results
-
-        timed._evaluate = watched
     return timed
 
 

@@ -143,7 +143,13 @@ def example_inputs(device: torch.device, dtype: torch.dtype) -> TensorInputs:
         spin=torch.zeros(n_graphs, dtype=torch.float64),
         dataset=torch.zeros(n_graphs, dtype=torch.int64),
     )
-    return prepare(graph.to(device), dtype)
+    inputs = prepare(graph.to(device), dtype)
+    # neither so near that a potential of many bodies overflows, nor so far that it is nothing
+    distance_E = inputs.vectors.norm(dim=1, keepdim=True)
+    vectors_E3 = inputs.vectors / distance_E * (2 + 2 * distance_E / (1 + distance_E))
+    length_E = vectors_E3.norm(dim=1)
+    direction_E3 = (vectors_E3 / length_E[:, None]).to(dtype)
+    return inputs._replace(vectors=vectors_E3, distance=length_E.to(dtype), direction=direction_E3)
 
 
 def pad_graphs(inputs: TensorInputs) -> TensorInputs:

@@ -134,22 +134,22 @@ def _rows(function: RadialFunction, numbers: Sequence[int], grid: tuple[float, f
     distance_K = grid[0] + grid[1] * torch.arange(knots, dtype=torch.float64)
 
     def rows(centre: int, neighbour: int) -> Tensor:
-        def value(r: Tensor) -> Tensor:
-            return function(r, centre, neighbour).flatten(1)
-
-        def value_and_slope(r: Tensor) -> tuple[Tensor, Tensor]:
-            return _jvp(value, r)
-
-        (values, slopes), (_, curvatures) = _jvp(value_and_slope, distance_K)
-        return torch.stack([values, slopes * grid[1], curvatures * grid[1] ** 2], dim=1)
+        with torch.enable_grad():
+            r_K = distance_K.clone().requires_grad_()
+            values = function(r_K, centre, neighbour).flatten(1)
+            slopes = _slopes(values, r_K)
+            curvatures = _slopes(slopes, r_K)
+        return torch.stack([values, slopes * grid[1], curvatures * grid[1] ** 2], dim=1).detach()
 
     return torch.stack([torch.stack([rows(one, other) for other in numbers]) for one in numbers])
 
 
-def _jvp(function: Callable[[Tensor], Any], at: Tensor) -> tuple[Any, Any]:
-    """Value and derivative of a function of each number alone."""
-    found = torch.func.jvp(function, (at,), (torch.ones_like(at),))
-    return found[0], found[1]
+def _slopes(values_KF: Tensor, r_K: Tensor) -> Tensor:
+    """[K, F] derivatives of F functions of each distance: the gradient to r is linear in what it is asked for."""
+    asked_KF = torch.zeros_like(values_KF).requires_grad_()
+    (pulled_K,) = torch.autograd.grad(values_KF, r_K, asked_KF, create_graph=True)
+    (slopes_KF,) = torch.autograd.grad(pulled_K.sum(), asked_KF, create_graph=True)
+    return slopes_KF
 
 
 def _deviation(function: RadialFunction, numbers: Sequence[int], grid: tuple[float, float], table: Tensor) -> float:

@@ -19,6 +19,9 @@ from potentials.radial_tables import RadialTables, tabulate
 from potentials.spherical import n_components, real_harmonics
 from potentials.tensor_products import edge_product, product
 
+INITIAL_SPREAD = 0.3
+"""Of the last radial weights: densities then begin with components of order 1, and products of three with them."""
+
 
 class EmberConfig(BackboneConfig):
     """Settings of `Ember`.
@@ -151,6 +154,7 @@ class RadialNetwork(nn.Module):
         self.of_neighbour = nn.Embedding(N_ELEMENTS, hidden)
         self.hidden = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, n_paths * config.width, bias=False)
+        nn.init.normal_(self.out.weight, std=INITIAL_SPREAD)
 
     def sum_products(
         self, coupling: Coupling, distance_E: Tensor, left_NLC: Tensor, right_EM: Tensor, links: tuple[Tensor, Edges]
@@ -165,7 +169,7 @@ class RadialNetwork(nn.Module):
         """[E] distances in Å and what the elements of both ends add, to [E, P, C]."""
         envelope_E = polynomial_envelope(distance_E, self.basis.cutoff)
         hidden_EH = self.of_distance(self.basis(distance_E, envelope_E)) + centre_EH + neighbour_EH
-        hidden_EH = _swish(self.hidden(_swish(hidden_EH)))
+        hidden_EH = nn.functional.silu(self.hidden(nn.functional.silu(hidden_EH)))
         radial_EF: Tensor = self.out(hidden_EH) * envelope_E[:, None]
         return radial_EF.view(-1, *self.shape)
 
@@ -179,8 +183,3 @@ class RadialNetwork(nn.Module):
 
         with torch.no_grad():
             return tabulate(function, numbers, self.basis.cutoff, self.of_distance.weight)
-
-
-def _swish(x: Tensor) -> Tensor:
-    """SiLU, written so that forward derivatives of any order exist: tables want two."""
-    return x * torch.sigmoid(x)

@@ -160,9 +160,7 @@ def test_unknown_dtype(dtype: Any, one_head: Path) -> None:
         assert str(dtype) in one_line(error)
 
 
-def test_unknown_neighbour_backend_and_skin(one_head: Path) -> None:
-    with pytest.raises(ValueError, match="unknown neighbour-list back end 'cells'; there are ase, brute_force"):
-        GFMCalculator(one_head, neighbour_backend="cells")
+def test_a_skin_below_zero(one_head: Path) -> None:
     with pytest.raises(ValueError, match=r"skin is -1\.0 Å; it must be 0"):
         GFMCalculator(one_head, skin=-1.0)
 
