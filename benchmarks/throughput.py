@@ -36,6 +36,7 @@ from train.labelled import Labelled, batch_labelled
 from train.optimizer import Optimizer
 from train.reading import Frame, read_frames
 from train.step import LossAndGradients
+from train.tasks import tasks_of
 
 HYDRAGNN = {"egnn": (2704, 8319), "painn": (928, 1932)}
 """Atoms per second of HydraGNN: training, energy + forces (64 features, 3 layers, 2 threads)."""
@@ -70,7 +71,7 @@ def throughput(name: str, batch: Labelled, compiled: bool, repeats: int) -> dict
     """Atoms per second of one backbone, and the seconds of its first calls."""
     backbone, _ = BACKBONES[name]
     potential = Potential(PotentialConfig(backbone=backbone(cutoff=CUTOFF, width=64, depth=3), heads=("emt",)))
-    step = LossAndGradients(potential, LossConfig(), [1.0], compiled=compiled)
+    step = LossAndGradients(potential, tasks_of(LossConfig(), ()), [1.0], compiled=compiled)
     optimizer = Optimizer(potential, OptimizerConfig())
     evaluate = CompiledPotential(potential) if compiled else potential
 
