@@ -31,7 +31,7 @@ class EmberConfig(BackboneConfig):
         radial_width: hidden features of the radial networks; free at inference, where they are tabulated.
         l_max: degree of the harmonics that expand the surroundings of an atom.
         l_hidden: degree of what atoms tell each other after the first layer.
-        mean_neighbours: the sum over the neighbours is divided by the root of this number.
+        average_neighbours: the sum over the neighbours is divided by the root of this number.
     """
 
     name: Literal["ember"] = "ember"
@@ -40,7 +40,7 @@ class EmberConfig(BackboneConfig):
     radial_width: PositiveInt = 32
     l_max: Annotated[int, Field(ge=0, le=4)] = 3
     l_hidden: Annotated[int, Field(ge=0, le=4)] = 1
-    mean_neighbours: Annotated[float, Field(gt=0)] = 20.0
+    average_neighbours: Annotated[float, Field(gt=0)] = 20.0
 
 
 class Ember(Backbone):
@@ -102,7 +102,7 @@ class EmberLayer(nn.Module):
         self.coupling = natural_coupling(l_in, l_max, l_max)
         self.radial: RadialNetwork | RadialTables = RadialNetwork(config, len(self.coupling.paths))
         self.send = DegreeLinear(l_in, width, width)
-        self.scale = config.mean_neighbours**-0.5
+        self.scale = config.average_neighbours**-0.5
         self.mix = DegreeLinear(l_max, width, width)
         self.constant_C = nn.Parameter(torch.ones(width))
         self.register_buffer("scalar_M1", torch.eye(n_components(l_max))[:, :1], persistent=False)
