@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, all_changes, all_properties
 from torch import Tensor
 
 from gfm_ase.loading import Loaded, choose_dtype, load
@@ -25,6 +25,9 @@ from potentials.verlet import VerletList
 
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
 
+IMPLEMENTED = ["energy", "free_energy", "energies", "forces", "stress"]
+"""What every potential gives."""
+
 
 class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     """Energy, free energy, forces, stress and energies per atom from a checkpoint.
@@ -32,6 +35,11 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     ``atoms.calc = GFMCalculator("model.safetensors")``. Any periodicity; charge and spin from ``atoms.info``. Stress is
     there where some direction repeats and the cell has a volume. The potential has no electronic temperature: free
     energy and energy are one number.
+
+    Charges (e), magnetic moments (μB) and the dipole (e·Å, about the mean position of the atoms, of structures that
+    repeat nowhere) are there where the potential has learnt them on this head, and so are ASE's getters of them; other
+    outputs stand in ``results`` under their names. Forces are derivatives of the energy, whatever outputs there are:
+    `use_direct_forces` changes that.
 
     Args:
         checkpoint: a file that `gfm-ase train` wrote, or what `gfm_ase.load` returned.
@@ -50,7 +58,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             potential does not know, coincident atoms, a repeating direction without a lattice vector.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties: list[str] = IMPLEMENTED
 
     def __init__(
         self,
@@ -72,6 +80,9 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         where = own.device if str(device) == "auto" else choose_device(device)
         moved = own.only(self.head).to(where, choose_dtype(dtype, str(own.dtype).removeprefix("torch.")))
         self.potential = moved.eval().requires_grad_(requires_grad=False)
+        self.outputs = moved.trained_outputs(self.head)
+        self.implemented_properties = [*IMPLEMENTED, *(name for name in self.outputs if name in all_properties)]
+        self.direct = False
         self.pairs = VerletList(self.potential.cutoff, skin)  # another back end: `calc.pairs = VerletList(...)`
         self._evaluate: Evaluate | None = None
         self._prepared: frozenset[int] = frozenset()
@@ -88,6 +99,23 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         graph = self._graph(self.atoms)
         evaluate = self._evaluator(frozenset(np.unique(self.atoms.numbers).tolist()))
         self.results = self._results(evaluate(graph), self.atoms)
+
+    def use_direct_forces(self) -> None:
+        """From now on give the output "direct_forces" as the forces; they are no derivatives of the energy.
+
+        Without `compile` this spares the pass back. There is no stress then, and dynamics do not keep the energy.
+
+        Raises:
+            ValueError: the potential has not learnt direct forces on this head.
+        """
+        if "direct_forces" not in self.outputs:
+            raise ValueError(
+                f"head {self.head!r} has no direct forces; train with a [[potential.output]] of the name direct_forces"
+            )
+        self.direct = True
+        self._evaluate, self._prepared = None, frozenset()
+        self.implemented_properties = [name for name in self.implemented_properties if name != "stress"]
+        self.reset()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; also charge and spin in ``atoms.info``, which ASE leaves out."""
@@ -122,8 +150,13 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         potential = self._tables() or self.potential
         if potential is self.potential:
             self._prepared = frozenset(range(N_ELEMENTS))
-        self._evaluate = CompiledPotential(potential) if self.compile else without_gradients(potential)
+        self._evaluate = self._function(potential)
         return self._evaluate
+
+    def _function(self, potential: Potential) -> Evaluate:
+        if self.compile:
+            return CompiledPotential(potential)
+        return without_gradients(potential, derivatives=not self.direct)
 
     def _tables(self) -> Potential | None:
         if self.tabulate is False:
@@ -147,11 +180,16 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             "energy": energy,
             "free_energy": energy,
             "energies": computed["energies"].cpu().numpy(),
-            "forces": computed["forces"].cpu().numpy(),
+            "forces": computed["direct_forces" if self.direct else "forces"].cpu().numpy(),
         }
-        stress = computed["stress"][0].cpu().numpy()
-        if atoms.pbc.any() and np.isfinite(stress).all():
-            results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
+        for name, row in self.outputs.items():
+            value = (computed[name] if row.level == "atom" else computed[name][0]).cpu().numpy()
+            if not (name == "dipole" and atoms.pbc.any()):
+                results[name] = value if value.ndim else float(value)
+        if atoms.pbc.any() and not self.direct:
+            stress = computed["stress"][0].cpu().numpy()
+            if np.isfinite(stress).all():
+                results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
         return results
 
     def __getstate__(self) -> dict[str, Any]:
@@ -159,12 +197,12 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         return {**self.__dict__, "_evaluate": None, "_prepared": frozenset()}
 
 
-def without_gradients(potential: Potential) -> Evaluate:
-    """The potential as a function of graphs alone."""
+def without_gradients(potential: Potential, *, derivatives: bool = True) -> Evaluate:
+    """The potential as a function of graphs alone; without `derivatives` there are no exact forces and no stress."""
 
     def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
         with torch.no_grad():
-            results: dict[str, Tensor] = potential(graph)
+            results: dict[str, Tensor] = potential(graph, derivatives=derivatives)
         return results
 
     return evaluate

@@ -15,10 +15,28 @@ from potentials.potential import Potential, PotentialConfig
 HEADS = {"emt": {"Al": -0.1, "Cu": -0.25}, "xtb": {"H": -10.7, "C": -48.8, "O": -102.5}}
 
 
-def write(path: Path, heads: dict[str, dict[str, float]], *, charge_and_spin: bool = False) -> Path:
+OUTPUTS = {
+    "emt": ("magmoms", "direct_forces", "hardness"),
+    "xtb": ("charges", "dipole", "magmoms", "direct_forces", "gap", "field"),
+}
+"""What each head has learnt, in the fixture `with_outputs`."""
+
+
+def write(
+    path: Path, heads: dict[str, dict[str, float]], *, charge_and_spin: bool = False, outputs: bool = False
+) -> Path:
     backbone = PaiNNConfig(cutoff=4.0, width=8, depth=2, radial_size=6)
-    config = PotentialConfig(backbone=backbone, heads=tuple(heads), head_width=8, charge_and_spin=charge_and_spin)
-    potential = Potential(config, seed=4)
+    settings = {"backbone": backbone, "heads": tuple(heads), "head_width": 8, "charge_and_spin": charge_and_spin}
+    if outputs:
+        own = {"gap": {"level": "graph", "extensive": False}, "hardness": {"level": "graph"}}
+        own["field"] = {"level": "atom", "kind": "vector"}
+        names = sorted({name for those in OUTPUTS.values() for name in those})
+        settings["outputs"] = [{"name": name, **own.get(name, {})} for name in names]
+    potential = Potential(PotentialConfig.model_validate(settings), seed=4)
+    for head in heads if outputs else ():
+        for name in OUTPUTS[head]:
+            assert potential.outputs is not None
+            potential.outputs.output(name).set_scale(head, 20.0)
     examples = {"emt": bulk("Cu", cubic=True), "xtb": molecule("H2O")}
     for head, e0 in heads.items():
         potential.references.set_head(head, e0, scale=2.0, shift=0.05)
@@ -43,6 +61,13 @@ def one_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def conditioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The head xtb, which knows charge and spin."""
     return write(tmp_path_factory.mktemp("charged") / "model.safetensors", {"xtb": HEADS["xtb"]}, charge_and_spin=True)
+
+
+@pytest.fixture(scope="session")
+def with_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both heads, charge and spin, and outputs of which each head has learnt some."""
+    path = tmp_path_factory.mktemp("outputs") / "model.safetensors"
+    return write(path, HEADS, charge_and_spin=True, outputs=True)
 
 
 @pytest.fixture
