@@ -49,8 +49,11 @@ class TensorInputs(NamedTuple):
         return Edges(self.neighbour, self.centre, self.reverse, self.starts, self.rows)
 
 
-OfEdges = Callable[[TensorInputs, EdgeGeometry, Edges], tuple[Tensor, dict[str, Tensor]]]
-"""Energies of atoms [N] in eV, and whatever else comes with them."""
+More = Callable[[], dict[str, Tensor]]
+"""What else comes out, computed when it is called."""
+
+OfEdges = Callable[[TensorInputs, EdgeGeometry, Edges], tuple[Tensor, More]]
+"""Energies of atoms [N] in eV, and the outputs."""
 
 
 def prepare(graph: AtomicGraph, dtype: torch.dtype) -> TensorInputs:
@@ -99,7 +102,7 @@ def without_derivatives(of_edges: OfEdges, inputs: TensorInputs) -> dict[str, Te
     """energy [G], energies [N] and the outputs."""
     energies_N, more = of_edges(inputs, EdgeGeometry(inputs.distance, inputs.direction), inputs.edges)
     energy_G = sum_segments(energies_N, inputs.graph_index, inputs.atom_starts)
-    return {"energy": energy_G, "energies": energies_N, **more}
+    return {"energy": energy_G, "energies": energies_N, **more()}
 
 
 def assemble(of_edges: OfEdges, inputs: TensorInputs, *, training: bool) -> dict[str, Tensor]:
@@ -115,11 +118,11 @@ def assemble(of_edges: OfEdges, inputs: TensorInputs, *, training: bool) -> dict
         )
     if not training:
         energies_N, along_E, across_E3 = energies_N.detach(), along_E.detach(), across_E3.detach()
-        more = {name: value.detach() for name, value in more.items()}
     direction_E3, across_E3 = inputs.direction.double(), across_E3.double()
     across_E3 = across_E3 - (across_E3 * direction_E3).sum(1, keepdim=True) * direction_E3
     gradient_E3 = along_E.double()[:, None] * direction_E3 + across_E3 / inputs.distance.double()[:, None]
-    return {**collect(inputs, energies_N, gradient_E3), **more}
+    # only here: outside of training nothing of the outputs need be kept for a derivative
+    return {**collect(inputs, energies_N, gradient_E3), **more()}
 
 
 def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor) -> dict[str, Tensor]:

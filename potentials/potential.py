@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from potentials.backbones import BACKBONES, AnyBackboneConfig
 from potentials.backbones.base import AtomInputs
 from potentials.backbones.painn import PaiNNConfig
-from potentials.derivatives import TensorInputs, assemble, prepare, without_derivatives
+from potentials.derivatives import More, TensorInputs, assemble, prepare, without_derivatives
 from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import SiteEnergyHeads, StructureContext
@@ -164,18 +164,21 @@ class Potential(nn.Module):
         features_NF: Tensor = self.backbone(atoms, geometry, edges)
         return features_NF
 
-    def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, dict[str, Tensor]]:
-        """[N] energies of atoms in eV, float64, and the outputs, as a function of distances and directions of edges."""
+    def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, More]:
+        """[N] energies of atoms in eV, float64, as a function of distances and directions of edges; and the outputs."""
         features_NF = self.features(inputs, geometry, edges)
         dataset_N = inputs.dataset[inputs.graph_index]
         energies_N = self.references(self.branches(features_NF, dataset_N), inputs.numbers, dataset_N)
-        more = {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)
+
+        def more() -> dict[str, Tensor]:
+            return {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)
+
         return energies_N, more
 
     def forward(self, graph: AtomicGraph | TensorInputs, *, derivatives: bool = True) -> dict[str, Tensor]:
         """All quantities of all graphs of the batch; differentiable to the weights while gradients are on.
 
-        Without `derivatives` there are no forces, virial and stress, at less than half the cost.
+        Without `derivatives` there are no forces, virial and stress, and no pass back to compute them.
         """
         inputs = prepare(graph, self.dtype) if isinstance(graph, AtomicGraph) else graph
         if not derivatives:

@@ -11,7 +11,7 @@ import potentials.backbones.painn as painn_module
 import potentials.backbones.schnet as schnet_module
 from potentials.backbones.painn import PaiNNConfig
 from potentials.backbones.schnet import SchNetConfig
-from potentials.derivatives import TensorInputs
+from potentials.derivatives import More, TensorInputs
 from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import StructureContext
@@ -28,7 +28,7 @@ class Altered(Potential):
 
     change: Sites
 
-    def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, dict[str, Tensor]]:
+    def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, More]:
         vectors_E3 = geometry.distance[:, None] * geometry.direction
         energies_N, more = super().of_edges(inputs, geometry, edges)
         return self.change(inputs, energies_N, vectors_E3, edges), more
