@@ -11,6 +11,7 @@ product of two 1024 × 1024 matrices, a sum of two arrays that lie in the cache 
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -20,9 +21,10 @@ from ase.build import bulk
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe, measure
+from benchmarks.machine import Timing, describe, measure
 from potentials.backbones.ember import Ember, EmberConfig, EmberLayer
 from potentials.compiled import CompiledPotential
+from potentials.graph import AtomicGraph
 from potentials.native.tables import Coupling, edge_table
 from potentials.potential import Potential, PotentialConfig
 from potentials.structures import graph_from_atoms
@@ -114,53 +116,69 @@ def main(
     torch.set_num_threads(threads)
     console = Console(width=150)
     dense, in_cache, copied = machine_limits()
-    backbone = EmberConfig(cutoff=6.0, width=width, l_hidden=l_hidden)
-    potential = Potential(PotentialConfig(backbone=backbone, heads=("emt",)))
-    tables = potential.tabulated([14, 29])
+    settings = EmberConfig(cutoff=6.0, width=width, l_hidden=l_hidden)
+    tables = Potential(PotentialConfig(backbone=settings, heads=("emt",))).tabulated([14, 29])
     assert tables is not None
+    backbone = tables.backbone
+    assert isinstance(backbone, Ember)
     modes = {"tables": tables, **({"tables, compiled": CompiledPotential(tables)} if compiled else {})}
     table = Table(
         title=f"EMBER {width} channels, l_hidden {l_hidden}, 6 Å, float32",
         caption=f"{describe()}\nlimits: {dense:.0f} GFLOP/s in a matrix product, {in_cache:.1f} in a sum within the"
         f" cache, {copied:.1f} GB/s in a copy",
     )
-    for column in (
-        "structure",
-        "mode",
-        "neighbours",
-        "ms/atom (best)",
-        "MFLOP/atom",
-        "GFLOP/s",
-        "part of a matrix product",
-        "kB/atom",
-        "GB/s",
-        "part of a copy",
-        "peak GB",
-    ):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     for name, atoms in crystals(largest).items():
         graph = graph_from_atoms(atoms, 6.0)
-        neighbours = graph.n_edges / graph.n_atoms
-        operations, moved = costs(tables.backbone, neighbours)  # type: ignore[arg-type]  # an Ember
+        cost = costs(backbone, graph.n_edges / graph.n_atoms)
         for mode, run in modes.items():
-            with torch.no_grad():
-                took = measure(lambda run=run, graph=graph: run(graph), repeats=9 if len(atoms) < 5000 else 3, warm=2)
-            seconds = took.median / len(atoms)
-            speed, flow = operations / 1e3 / seconds, moved / 1e6 / seconds
-            table.add_row(
-                name,
-                mode,
-                f"{neighbours:.1f}",
-                f"{1e3 * seconds:.4f} ({1e3 * took.fastest / len(atoms):.4f})",
-                f"{operations:.2f}",
-                f"{speed:.1f}",
-                f"{speed / dense:.0%}",
-                f"{moved:.0f}",
-                f"{flow:.1f}",
-                f"{flow / copied:.0%}",
-                f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}",
-            )
+            took = time_of(run, graph)
+            table.add_row(name, mode, *row(graph, took, cost, (dense, copied)))
     console.print(table)
+
+
+COLUMNS = (
+    "structure",
+    "mode",
+    "neighbours",
+    "ms/atom (best)",
+    "MFLOP/atom",
+    "GFLOP/s",
+    "of a matrix product",
+    "kB/atom",
+    "GB/s",
+    "of a copy",
+    "peak GB",
+)
+
+
+def time_of(run: Callable[[AtomicGraph], object], graph: AtomicGraph) -> Timing:
+    """Seconds of an evaluation."""
+
+    def call() -> None:
+        with torch.no_grad():
+            run(graph)
+
+    return measure(call, repeats=9 if graph.n_atoms < 5000 else 3, warm=2)
+
+
+def row(graph: AtomicGraph, took: Timing, cost: tuple[float, float], limits: tuple[float, float]) -> list[str]:
+    """What stands in the table of one structure."""
+    (operations, moved), (dense, copied) = cost, limits
+    seconds = took.median / graph.n_atoms
+    speed, flow = operations / 1e3 / seconds, moved / 1e6 / seconds
+    return [
+        f"{graph.n_edges / graph.n_atoms:.1f}",
+        f"{1e3 * seconds:.4f} ({1e3 * took.fastest / graph.n_atoms:.4f})",
+        f"{operations:.2f}",
+        f"{speed:.1f}",
+        f"{speed / dense:.0%}",
+        f"{moved:.0f}",
+        f"{flow:.1f}",
+        f"{flow / copied:.0%}",
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}",
+    ]
 
 
 if __name__ == "__main__":
