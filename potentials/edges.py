@@ -36,6 +36,17 @@ def sum_segments(values: Tensor, index: Tensor, starts: Tensor) -> Tensor:
     return _apply(_SegmentSum, values, index, torch.arange(index.shape[0], device=index.device), starts)
 
 
+def gather_segments(values: Tensor, index: Tensor, starts: Tensor) -> Tensor:
+    """Each row's copy of what belongs to its segment, [G, ...] to [N, ...]; its derivative is `sum_segments`.
+
+    Args:
+        values: [G, ...].
+        index: [N] which segment each row belongs to, ascending.
+        starts: [G + 1] first row of each segment.
+    """
+    return _apply(_Gather, values, index, torch.arange(index.shape[0], device=index.device), starts)
+
+
 def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Tensor:
     result: Tensor = function.apply(*tensors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return result

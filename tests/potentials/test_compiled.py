@@ -115,16 +115,7 @@ def test_compiled_equals_eager_from_one_compilation_for_all_sizes() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("backbone", "settings"),
-    [
-        ("schnet", {}),
-        ("egnn", {}),
-        ("egnn", {"update_positions": True}),
-        ("painn", {}),
-        ("tensornet", {}),
-        ("mace", {}),
-        ("nequip", {}),
-        ("dimenet", {"triplet_width": 8}),
-    ],
+    [*((name, {}) for name in BACKBONES), ("egnn", {"update_positions": True})],
 )
 def test_every_backbone_in_both_dtypes(backbone: str, settings: dict[str, object], dtype: torch.dtype) -> None:
     compiled = CompiledPotential(small(backbone, 2, **settings).to(dtype))
