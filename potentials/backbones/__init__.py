@@ -17,6 +17,7 @@ from potentials.backbones.mfc import MFC, MFCConfig
 from potentials.backbones.nequip import NequIP, NequIPConfig
 from potentials.backbones.painn import PaiNN, PaiNNConfig
 from potentials.backbones.pna import PNA, PNAConfig
+from potentials.backbones.pna_eq import PNAEq, PNAEqConfig
 from potentials.backbones.pna_plus import PNAPlus, PNAPlusConfig
 from potentials.backbones.sage import SAGE, SAGEConfig
 from potentials.backbones.schnet import SchNet, SchNetConfig
@@ -35,6 +36,7 @@ AnyBackboneConfig = Annotated[
     | GATConfig
     | PNAConfig
     | PNAPlusConfig
+    | PNAEqConfig
     | MFCConfig
     | CGCNNConfig
     | GPSConfig
@@ -56,6 +58,7 @@ BACKBONES: dict[str, tuple[type[BackboneConfig], type[Backbone]]] = {
     "gat": (GATConfig, GAT),
     "pna": (PNAConfig, PNA),
     "pna_plus": (PNAPlusConfig, PNAPlus),
+    "pna_eq": (PNAEqConfig, PNAEq),
     "mfc": (MFCConfig, MFC),
     "cgcnn": (CGCNNConfig, CGCNN),
     "gps": (GPSConfig, GPS),

@@ -13,6 +13,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "mace": {"l_max": 2, "average_neighbours": 30.0},
     "nequip": {"average_neighbours": 30.0},
     "dimenet": {"triplet_width": 8},
+    "pna_eq": {},
 }
 
 
