@@ -107,16 +107,18 @@ def tabulate(function: RadialFunction, numbers: Sequence[int], cutoff: float, li
     Raises:
         ValueError: the tables would not fit into memory, or no table of a sensible size comes near enough.
     """
-    knots = FEWEST_KNOTS
+    knots, deviation = FEWEST_KNOTS, 0.0
+    at_cutoff = torch.tensor([cutoff], dtype=torch.float64)
+    numbers_a_knot = 3 * len(numbers) ** 2 * function(at_cutoff, numbers[0], numbers[0]).numel()
     while knots <= MOST_KNOTS:
-        grid = (FIRST, (cutoff - FIRST) / (knots - 1))
-        table = _rows(function, numbers, grid, knots)
-        bytes_wanted = table.numel() * like.element_size()
-        if bytes_wanted > MOST_BYTES:
+        bytes_wanted = knots * numbers_a_knot * like.element_size()
+        if bytes_wanted > MOST_BYTES:  # before any of it is made
             raise ValueError(
                 f"radial tables of {len(numbers)} elements would take {bytes_wanted / 2**30:.1f} GiB;"
                 " use tabulate=False"
             )
+        grid = (FIRST, (cutoff - FIRST) / (knots - 1))
+        table = _rows(function, numbers, grid, knots)
         deviation = _deviation(function, numbers, grid, table)
         if deviation <= BOUNDS[like.dtype]:
             kind_Z = torch.full((119,), -1)

@@ -60,9 +60,14 @@ class Backbone(nn.Module, ABC):
       and the derivatives with respect to them give forces and stress at once.
     - Every message carries a factor that vanishes smoothly at the cutoff.
     - Sums over neighbours, never means over counts that jump.
+
+    Attributes:
+        width: invariant features per atom that come out.
+        is_local: whether an atom sees that alone which chains of neighbours lead to; so parts far apart add up.
     """
 
     width: int
+    is_local: bool = True
 
     @abstractmethod
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:

@@ -19,7 +19,7 @@ from potentials.radial_tables import RadialTables, tabulate
 from potentials.spherical import n_components, real_harmonics
 from potentials.tensor_products import edge_product, product
 
-INITIAL_SPREAD = 0.3
+INITIAL_SPREAD = 0.2
 """Of the last radial weights: densities then begin with components of order 1, and products of three with them."""
 
 

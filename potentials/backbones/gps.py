@@ -43,6 +43,8 @@ class GPS(Backbone):
     a second derivative that jumps, and may vanish), SiLU for ReLU.
     """
 
+    is_local = False
+
     def __init__(self, config: GPSConfig) -> None:
         super().__init__()
         width, depth = config.width, config.depth
