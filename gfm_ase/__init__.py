@@ -1,6 +1,6 @@
 """The ASE side of gfm-ase: a checkpoint becomes `atoms.calc`.
 
-`from gfm_ase import GFMCalculator, load` are the two names that most users need. They are fetched at first
+`from gfm_ase import GFMCalculator, load` are the names that most users need. They are fetched at first
 use: `import gfm_ase` by itself does not import torch, so that `gfm-ase --help` answers at once.
 """
 
@@ -12,11 +12,11 @@ from gfm_ase._version import __version__
 
 if TYPE_CHECKING:
     from gfm_ase.calculator import GFMCalculator
-    from gfm_ase.loading import load
+    from gfm_ase.loading import load, load_export
 
-__all__ = ["GFMCalculator", "__version__", "load"]
+__all__ = ["GFMCalculator", "__version__", "load", "load_export"]
 
-_LAZY = {"GFMCalculator": "gfm_ase.calculator", "load": "gfm_ase.loading"}
+_LAZY = {"GFMCalculator": "gfm_ase.calculator", "load": "gfm_ase.loading", "load_export": "gfm_ase.loading"}
 
 check_rooms()
 

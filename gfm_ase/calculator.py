@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes, all_properties
 from torch import Tensor
 
-from gfm_ase.loading import Loaded, choose_dtype, load
+from gfm_ase.loading import Loaded, choose_dtype, load, load_export
 from potentials.backbones.base import N_ELEMENTS
 from potentials.compiled import CompiledPotential
 from potentials.devices import choose_device
+from potentials.exported import Exported
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
 from potentials.quantities import VOIGT
@@ -86,7 +88,32 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.pairs = VerletList(self.potential.cutoff, skin)  # another back end: `calc.pairs = VerletList(...)`
         self._evaluate: Evaluate | None = None
         self._prepared: frozenset[int] = frozenset()
+        self._export: Path | None = None
         self._checked_numbers: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    @classmethod
+    def from_export(cls, path: str | Path, *, head: str | None = None, skin: float = 0.5) -> GFMCalculator:
+        """A calculator that runs the compiled program of a file that `gfm-ase export` made; on the CPU, in its dtype.
+
+        A program is code: load only files that you made, or whose maker you trust.
+
+        Args:
+            path: the file.
+            head: as for the class.
+            skin: as for the class.
+
+        Raises:
+            ExportError: not such a file, one for another machine or version of torch, or its program does not agree
+                with its weights.
+            CheckpointError: its checkpoint is damaged.
+            ValueError: unknown head.
+        """
+        exported = load_export(path)
+        loaded = Loaded(exported.potential, exported.manifest)
+        calculator = cls(loaded, head=head, device="cpu", skin=skin, compile=True, tabulate=False)
+        calculator._export = Path(path).absolute()
+        calculator._use(exported)
+        return calculator
 
     def calculate(
         self,
@@ -146,6 +173,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         """What answers for structures of these elements; made anew where tables lack one of them."""
         if self._evaluate is not None and numbers <= self._prepared:
             return self._evaluate
+        if self._export is not None:  # a copy, or in another process
+            return self._use(load_export(self._export))
         self._prepared |= numbers
         potential = self._tables() or self.potential
         if potential is self.potential:
@@ -157,6 +186,15 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         if self.compile:
             return CompiledPotential(potential)
         return without_gradients(potential, derivatives=not self.direct)
+
+    def _use(self, exported: Exported) -> Evaluate:
+        row = exported.potential.head_index(self.head)
+
+        def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
+            return exported.evaluate(replace(graph, dataset=torch.full_like(graph.dataset, row)))
+
+        self._evaluate, self._prepared = evaluate, frozenset(range(N_ELEMENTS))
+        return evaluate
 
     def _tables(self) -> Potential | None:
         if self.tabulate is False:

@@ -14,6 +14,7 @@ from rich.text import Text
 from gfm_ase._version import __version__
 from gfm_ase.commands.compare import compare
 from gfm_ase.commands.evaluation import evaluate
+from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
 from gfm_ase.commands.md import md
 from gfm_ase.commands.relax import relax
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "md": md,
     "relax": relax,
     "screen": screen,
+    "export": export,
     "inspect": inspect,
 }
 

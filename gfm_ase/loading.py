@@ -9,8 +9,11 @@ import torch
 
 from potentials.checkpoint import load_checkpoint
 from potentials.devices import choose_device
+from potentials.exported import Exported, load_export
 from potentials.manifest import DTYPES, Manifest
 from potentials.potential import Potential
+
+__all__ = ["Exported", "Loaded", "choose_dtype", "load", "load_export"]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ from potentials.potential import Potential
 KEY = "gfm_ase"
 DIGEST = "gfm_ase_sha256"
 
+ZIP = b"PK\x03\x04"
+"""How torch's packages begin: programs, and pickles too."""
+
 GOLDEN_TOLERANCE = 1e-7
 """eV, eV/Å, eV/Å³ per unit of the largest golden value: far above float64's rounding, far below a changed weight."""
 
@@ -122,6 +125,12 @@ def _read(path: Path | str) -> Content:
         raise CheckpointError(f"{path}: this is a folder; name the checkpoint in it")
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: there is no such file")
+    with Path(path).open("rb") as start:
+        if start.read(4) == ZIP:
+            raise CheckpointError(
+                f"{path}: not a checkpoint but a package with code in it, as `gfm-ase export` makes; who trusts"
+                " its maker has GFMCalculator.from_export()"
+            )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -1,45 +1,29 @@
 """Compiled functions of a potential, derivatives inside, sizes free.
 
 `torch.compile` refuses a function that calls autograd inside. So the whole function, with its first and second
-derivatives, is first traced into one graph of tensor operations in which the derivatives are ordinary operations
-(`make_fx`), and that graph is compiled. Shapes of weights are fixed, numbers of atoms, edges and structures are
-symbols: one compilation serves every batch. The compiler's cache on disk makes a second start on the same machine fast.
+derivatives, is traced into one graph and compiled ahead of time (`potentials.programs`). Shapes of weights are fixed,
+numbers of atoms, edges and structures are symbols: one compilation serves every batch, and the program is kept for the
+next start (`potentials.program_cache`).
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from potentials.derivatives import TensorInputs, prepare
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
-
-INDUCTOR: dict[str, Any] = {
-    # the matcher turns a product plus something into addmm, which copies the something before it multiplies
-    "pattern_matcher": False,
-    # keep what several kernels use, such as the envelope: by default up to 30 operations are done again per feature.
-    # With this, torch 2.13 takes two `zeros(n).index_add` of one shape for one: there must be none (`potentials.edges`)
-    "realize_opcount_threshold": 8,
-}
+from potentials.program_cache import obtain_program
+from potentials.programs import INDUCTOR, NotAheadError, NotCompiledError, Program, TensorFunction, trace
 
 AGREEMENT = 1e-2
 """Part of the largest number by which compiled and plain results may differ; rounding in float32 is 1e-5."""
-
-
-class NotCompiledError(ValueError):
-    """A function that cannot be compiled here; the message says why, and the plain one remains."""
-
-
-TensorFunction = Callable[[Mapping[str, Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
-"""Of weights by name and of inputs whose first dimension varies, to results."""
 
 
 def check_compiler(device: torch.device) -> None:
@@ -56,61 +40,74 @@ def compile_function(function: TensorFunction, state: Mapping[str, Tensor], exam
     Args:
         function: may call `torch.autograd.grad`; must not branch on values.
         state: weights and buffers; their shapes are fixed, their values are read at each call.
-        example: inputs to trace with: their first dimension is free if it is 2 or more in the example, and two first
-            dimensions are one and the same symbol if, and only if, they are equal in the example.
+        example: inputs to trace with, see `potentials.programs.trace`.
 
     Returns:
         A callable of the same arguments. Gradients do not flow out of it.
 
     Raises:
-        NotCompiledError: the compiled function gives other numbers for the example than the function itself.
+        NotCompiledError: the compiler fails, makes a program for some sizes only, or one that gives other numbers for
+            the example than the function itself.
+        ValueError: others can write where compiled programs are kept.
     """
-    mode = FakeTensorMode(shape_env=ShapeEnv())
-    fake_state = {name: mode.from_tensor(value.detach(), static_shapes=True) for name, value in state.items()}
-    fake_inputs = [_with_free_rows(mode, value) for value in example]
-
-    def plain(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return function(state, inputs)  # make_fx counts the arguments of a bound method wrongly
-
-    with mode:
-        graph = make_fx(plain, decomposition_table={torch.ops.aten.addmm.default: _product_then_sum})(
-            fake_state, fake_inputs
-        )
-    compiled = torch.compile(graph, dynamic=True, options=INDUCTOR)
     with torch.no_grad():
-        # the compiler too takes sizes that are equal at its first call for one symbol: here none are that need not be
-        _check_agreement(compiled(state, list(example)), function(state, example))
+        expected = function(state, example)
+    compiled = None
+    if all(value.device.type == "cpu" for value in example):
+        with suppress(
+            NotAheadError
+        ):  # just in time, there are other ways, and it is compiled again where a size needs it
+            compiled = _ahead_of_time(function, state, example, expected)
+    if compiled is None:
+        compiled = _just_in_time(function, state, example)
+        _check_agreement(compiled(state, example), expected)
+    kinds = [value.dtype for value in state.values()]
 
     def call(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            results: tuple[Tensor, ...] = compiled(state, list(inputs))
+        assert [value.dtype for value in state.values()] == kinds, "weights of another dtype need a new compilation"
+        results: tuple[Tensor, ...] = compiled(state, inputs)
         return results
 
     return call
 
 
-def _check_agreement(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+def _ahead_of_time(
+    function: TensorFunction, state: Mapping[str, Tensor], example: Sequence[Tensor], expected: Sequence[Tensor]
+) -> Any:
+    program, kept = obtain_program(function, state, example)
+    if kept and not _agree(program([*state.values(), *example]), expected):
+        program, kept = obtain_program(function, state, example, anew=True)  # damaged, or of another function after all
+    if not kept:
+        _check_agreement(program([*state.values(), *example]), expected)
+    return lambda state, inputs: program([*state.values(), *inputs])
+
+
+def _just_in_time(function: TensorFunction, state: Mapping[str, Tensor], example: Sequence[Tensor]) -> Any:
+    """By `torch.compile`, for devices on which programs have not been tried; compiles at its first call."""
+    compiled = torch.compile(trace(function, state, example).graph, dynamic=True, options=INDUCTOR)
+
+    def call(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            results: tuple[Tensor, ...] = compiled(*state.values(), *inputs)
+        return results
+
+    return call
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     for one, other in zip(found, expected, strict=True):
         scale = float(torch.nan_to_num(other).abs().max()) if other.numel() else 0.0
         if not torch.allclose(one, other, rtol=0.0, atol=AGREEMENT * scale + 1e-6, equal_nan=True):
-            raise NotCompiledError(
-                f"the compiler of torch {torch.__version__} makes another function of this potential than it is; use"
-                " compile = false, and report this"
-            )
+            return False
+    return True
 
 
-def _product_then_sum(added: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """`addmm` in two parts: the sum then joins the activation that follows it in one loop over memory."""
-    assert beta == 1, "linear layers only"
-    assert alpha == 1, "linear layers only"
-    return left @ right + added
-
-
-def _with_free_rows(mode: FakeTensorMode, value: Tensor) -> Tensor:
-    sizes = [DimDynamic.STATIC] * value.dim()
-    sizes[:1] = [DimDynamic.DUCK] if sizes and value.shape[0] > 1 else sizes[:1]
-    context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
-    return mode.from_tensor(value, symbolic_context=context)
+def _check_agreement(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    if not _agree(found, expected):
+        raise NotCompiledError(
+            f"the compiler of torch {torch.__version__} makes another function of this potential than it is; use"
+            " compile = false, and report this"
+        )
 
 
 def weights_and_buffers(module: nn.Module) -> dict[str, Tensor]:
@@ -170,16 +167,18 @@ class CompiledPotential:
 
     Args:
         potential: stays shared: new weights are seen at the next call; a new dtype or device needs a new object.
+        program: of these very weights, which stand in it; by default one is compiled.
 
     Raises:
         ValueError: there is no C++ compiler.
     """
 
-    def __init__(self, potential: Potential) -> None:
-        check_compiler(potential.device)
+    def __init__(self, potential: Potential, program: Program | None = None) -> None:
+        if program is None:
+            check_compiler(potential.device)
         self.potential = potential
         self._state = weights_and_buffers(potential)
-        self._compiled: Any = None
+        self._compiled: Any = None if program is None else lambda _, inputs: program(inputs)
         self._names = (*RESULTS, *(output.name for output in potential.config.outputs))
         per_graph = {name for name, row in potential.quantities.items() if row.level == "graph"}
         self._per_graph = (per_graph | {"virial"}) & set(self._names)
@@ -192,7 +191,7 @@ class CompiledPotential:
             return eager
         if self._compiled is None:
             self._compiled = compile_function(
-                self._evaluate, self._state, example_inputs(self.potential.device, self.potential.dtype)
+                self.plain, self._state, example_inputs(self.potential.device, self.potential.dtype)
             )
         values = self._compiled(self._state, pad_graphs(prepare(graph, self.potential.dtype)))
         results = dict(zip(self._names, values, strict=True))
@@ -200,7 +199,8 @@ class CompiledPotential:
             results[name] = results[name][: graph.n_graphs]
         return results
 
-    def _evaluate(self, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def plain(self, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The function that is compiled: weights and a graph's tensors to results, without gradients."""
         with torch.no_grad():
             results = torch.func.functional_call(self.potential, dict(state), (TensorInputs(*inputs),))
         return tuple(results[name] for name in self._names)

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from potentials.compiled import NotCompiledError
 from potentials.potential import Potential
+from potentials.programs import NotCompiledError
 from train.comparison_pace import Pace, energy_forces_speed, fitted, measure_pace, warm_up
 from train.comparison_rows import Errors, Record, Row
 from train.config import RunConfig

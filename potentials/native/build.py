@@ -31,6 +31,12 @@ def compiler() -> str | None:
 
 
 @cache
+def compiler_version(program: str) -> str:
+    """What a compiler says of itself."""
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - the user's compiler
+
+
+@cache
 def library() -> ctypes.CDLL | None:
     """The kernels, built if this machine has not built them yet; none where there is no compiler that can.
 
@@ -48,13 +54,17 @@ def library() -> ctypes.CDLL | None:
 
 
 def _key(program: str, flags: list[str]) -> str:
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - the user's compiler
     folder = Path(__file__).parent
-    parts = [version, *flags, _processor(), *((folder / name).read_text() for name in SOURCES + HEADERS)]
+    parts = [
+        compiler_version(program),
+        *flags,
+        processor(),
+        *((folder / name).read_text() for name in SOURCES + HEADERS),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _processor() -> str:
+def processor() -> str:
     """What `-march=native` looks at: a home folder may be shared by machines of several kinds."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from potentials.backbones import BACKBONES
-from potentials.compiled import NotCompiledError
 from potentials.potential import Potential
+from potentials.programs import NotCompiledError
 from train.comparison import Comparison, Watcher, compare, locked, member_of, parse_backbones
 from train.comparison_member import MEMBER, PLAN, Member, peak_memory, run_member
 from train.comparison_pace import FILL, OVERRUN, Pace, energy_forces_speed, fitted, measure_pace

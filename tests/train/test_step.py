@@ -163,7 +163,7 @@ def test_the_compiled_step_is_the_eager_step(backbone: str, depth: int) -> None:
     ]
     assert len(absent) == 4
     assert all(not gradient.any() for gradient in absent)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["stats"]  # nothing was compiled again for another size
     torch._dynamo.reset()
 
 
