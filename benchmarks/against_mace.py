@@ -74,7 +74,11 @@ CASES = {
         {**COMMON, "width": 64, "depth": 3, "l_max": 2, "l_hidden": 1, "correlation": 3, "cutoff": 5.0}, training=True
     ),
 }
-ALSO: dict[str, list[Settings]] = {"small": [], "light": [], "training": []}
+ALSO: dict[str, list[Settings]] = {
+    "small": [{"name": "ember", "cutoff": 6.0}],
+    "light": [{"name": "ember", "cutoff": 5.0}],
+    "training": [{"name": "ember", "cutoff": 5.0}],
+}
 """More potentials to time in a case: `[potential.backbone]` tables as in a run file, `name` first."""
 
 
