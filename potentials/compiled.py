@@ -77,8 +77,8 @@ def _ahead_of_time(
     program, kept = obtain_program(function, state, example)
     if kept and not _agree(program([*state.values(), *example]), expected):
         program, kept = obtain_program(function, state, example, anew=True)  # damaged, or of another function after all
-    if not kept:
-        _check_agreement(program([*state.values(), *example]), expected)
+    if not kept and not _agree(program([*state.values(), *example]), expected):
+        raise NotAheadError("the program made ahead of time gives other numbers than the function")
     return lambda state, inputs: program([*state.values(), *inputs])
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +154,11 @@ def test_a_compiler_that_makes_another_function(monkeypatch: pytest.MonkeyPatch)
     def forgetful(program: Program, arguments: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         return tuple(value * (value.shape[1:] != (3,)) for value in run(program, arguments))
 
+    def forgetful_too(function: Any, state: Any, example: Any) -> Any:
+        return lambda state, inputs: tuple(value * (value.shape[1:] != (3,)) for value in function(state, inputs))
+
     monkeypatch.setattr(Program, "__call__", forgetful)
+    monkeypatch.setattr("potentials.compiled._just_in_time", forgetful_too)
     with pytest.raises(NotCompiledError, match=r"makes another function of this potential .* use compile = false"):
         CompiledPotential(small("painn"))(crystal(1))
 
