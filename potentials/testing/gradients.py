@@ -110,7 +110,8 @@ def weight_gradients(subject: PotentialUnderTest) -> None:
     sizes = {name: float(gradient.norm()) for name, gradient in gradients.items()}
     largest = {part: max(sizes[name] for name in sizes if part_of[name] == part) for part in part_of.values()}
     scale = max(sizes.values())
-    idle = [name for name, size in sizes.items() if not size > 1e-9 * largest[part_of[name]]]
+    least = {part: (1e-9 if part == "energy" else 1e-6) * size for part, size in largest.items()}
+    idle = [name for name, size in sizes.items() if not size > least[part_of[name]]]
     if idle:
         raise AssertionError(f"weights without effect on energy, forces, stress or outputs: {', '.join(idle)}")
     generator = torch.Generator().manual_seed(3)
