@@ -129,7 +129,7 @@ def _evaluation_calls(name: str, label: str) -> dict[str, Call]:
     potential, mode = potential_of(name, label), label.split(", ")[1]
     run: Callable[..., Any] = potential
     if mode == "tables":
-        run = potential.tabulated(ELEMENTS) or potential
+        run = potential.tabulated() or potential
     elif mode == "compiled":
         run = CompiledPotential(potential)
 

@@ -117,7 +117,7 @@ def main(
     console = Console(width=150)
     dense, in_cache, copied = machine_limits()
     settings = EmberConfig(cutoff=6.0, width=width, l_hidden=l_hidden)
-    tables = Potential(PotentialConfig(backbone=settings, heads=("emt",))).tabulated([14, 29])
+    tables = Potential(PotentialConfig(backbone=settings, heads=("emt",))).tabulated()
     assert tables is not None
     backbone = tables.backbone
     assert isinstance(backbone, Ember)

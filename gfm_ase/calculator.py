@@ -14,7 +14,6 @@ from ase.calculators.calculator import Calculator, all_changes, all_properties
 from torch import Tensor
 
 from gfm_ase.loading import Loaded, choose_dtype, load, load_export
-from potentials.backbones.base import N_ELEMENTS
 from potentials.compiled import CompiledPotential
 from potentials.devices import choose_device
 from potentials.exported import Exported
@@ -87,7 +86,6 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.direct = False
         self.pairs = VerletList(self.potential.cutoff, skin)  # another back end: `calc.pairs = VerletList(...)`
         self._evaluate: Evaluate | None = None
-        self._prepared: frozenset[int] = frozenset()
         self._export: Path | None = None
         self._checked_numbers: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
@@ -124,8 +122,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         """ASE's entry: compute everything at once."""
         super().calculate(atoms, properties, system_changes)
         graph = self._graph(self.atoms)
-        evaluate = self._evaluator(frozenset(np.unique(self.atoms.numbers).tolist()))
-        self.results = self._results(evaluate(graph), self.atoms)
+        self.results = self._results(self._evaluator()(graph), self.atoms)
 
     def use_direct_forces(self) -> None:
         """From now on give the output "direct_forces" as the forces; they are no derivatives of the energy.
@@ -140,7 +137,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
                 f"head {self.head!r} has no direct forces; train with a [[potential.output]] of the name direct_forces"
             )
         self.direct = True
-        self._evaluate, self._prepared = None, frozenset()
+        self._evaluate = None
         self.implemented_properties = [name for name in self.implemented_properties if name != "stress"]
         self.reset()
 
@@ -169,17 +166,12 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         check_elements_known(atoms, self.potential.references, self.head)
         self._checked_numbers = atoms.numbers.astype(np.int64)
 
-    def _evaluator(self, numbers: frozenset[int]) -> Evaluate:
-        """What answers for structures of these elements; made anew where tables lack one of them."""
-        if self._evaluate is not None and numbers <= self._prepared:
-            return self._evaluate
-        if self._export is not None:  # a copy, or in another process
-            return self._use(load_export(self._export))
-        self._prepared |= numbers
-        potential = self._tables() or self.potential
-        if potential is self.potential:
-            self._prepared = frozenset(range(N_ELEMENTS))
-        self._evaluate = self._function(potential)
+    def _evaluator(self) -> Evaluate:
+        """What answers; made at the first call."""
+        if self._evaluate is None:
+            if self._export is not None:  # a copy, or in another process
+                return self._use(load_export(self._export))
+            self._evaluate = self._function(self._tables() or self.potential)
         return self._evaluate
 
     def _function(self, potential: Potential) -> Evaluate:
@@ -193,14 +185,14 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
             return exported.evaluate(replace(graph, dataset=torch.full_like(graph.dataset, row)))
 
-        self._evaluate, self._prepared = evaluate, frozenset(range(N_ELEMENTS))
+        self._evaluate = evaluate
         return evaluate
 
     def _tables(self) -> Potential | None:
         if self.tabulate is False:
             return None
         try:
-            tables = self.potential.tabulated(sorted(self._prepared))
+            tables = self.potential.tabulated()
         except ValueError:
             if self.tabulate:
                 raise
@@ -232,7 +224,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and other processes: everything but what each makes for itself, tables and compiled functions."""
-        return {**self.__dict__, "_evaluate": None, "_prepared": frozenset()}
+        return {**self.__dict__, "_evaluate": None}
 
 
 def without_gradients(potential: Potential, *, derivatives: bool = True) -> Evaluate:

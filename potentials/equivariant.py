@@ -26,13 +26,19 @@ def natural_coupling(left: int, right: int, out: int, *, symmetric: bool = False
 
 
 class DegreeLinear(nn.Module):
-    """A linear map of channels for each degree, without bias: [N, (l_max + 1)², C] to [N, (l_max + 1)², D]."""
+    """A linear map of channels for each degree, without bias: [N, (l_max + 1)², C] to [N, (l_max + 1)², D].
+
+    Args:
+        l_max: largest degree.
+        channels, out_channels: C and D.
+        gain: size of results where components are of size 1.
+    """
 
     degree_ML: Tensor
 
-    def __init__(self, l_max: int, channels: int, out_channels: int) -> None:
+    def __init__(self, l_max: int, channels: int, out_channels: int, gain: float = 1.0) -> None:
         super().__init__()
-        self.weight_LCD = nn.Parameter(torch.randn(l_max + 1, channels, out_channels) / channels**0.5)
+        self.weight_LCD = nn.Parameter(torch.randn(l_max + 1, channels, out_channels) * gain / channels**0.5)
         self.register_buffer("degree_ML", torch.eye(l_max + 1)[degrees(l_max)], persistent=False)
 
     def forward(self, features_NMC: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -143,12 +142,12 @@ class Potential(nn.Module):
         single.load_state_dict(state, strict=True)
         return single.train(self.training)
 
-    def tabulated(self, numbers: Sequence[int]) -> Potential | None:
-        """A copy for atoms of some elements whose radial functions are tables; none where the backbone has none.
+    def tabulated(self) -> Potential | None:
+        """A copy whose radial functions are tables; none where the backbone has none.
 
         It gives energies, forces and stress, but no gradients to weights. Errors as `Backbone.tabulated`.
         """
-        backbone = self.backbone.tabulated(numbers)
+        backbone = self.backbone.tabulated()
         if backbone is None:
             return None
         tables = copy.deepcopy(self)

@@ -108,8 +108,9 @@ def trace(function: TensorFunction, state: Mapping[str, Tensor], example: Sequen
     names = list(state)
     # what the function makes of numbers of its own is a constant of the graph
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    weights = [mode.from_tensor(value.detach(), static_shapes=True) for value in state.values()]
-    inputs = [_with_free_rows(mode, value) for value in example]
+    # laid out as `Program` hands them over: a program reads by the strides it was traced with
+    weights = [mode.from_tensor(value.detach().contiguous(), static_shapes=True) for value in state.values()]
+    inputs = [_with_free_rows(mode, value.contiguous()) for value in example]
 
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
         return function(dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :])

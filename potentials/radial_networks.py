@@ -50,25 +50,17 @@ class RadialNetwork(nn.Module):
         return radial_EF.view(-1, *self.shape)
 
     def sum_products(
-        self, coupling: Coupling, distance_E: Tensor, left_NLC: Tensor, right_EM: Tensor, links: tuple[Tensor, Edges]
+        self, coupling: Coupling, distance_E: Tensor, left_NLC: Tensor, right_EM: Tensor, edges: Edges
     ) -> Tensor:
-        """`edge_product` with the factors of this network; `links` are [N] atomic numbers and the edges."""
-        return edge_product(coupling, self(distance_E), left_NLC, right_EM, links[1])
+        """`edge_product` with the factors of this network."""
+        return edge_product(coupling, self(distance_E), left_NLC, right_EM, edges)
 
-    def tabulated(self, numbers: Sequence[int]) -> RadialTables:
-        """A table that stands for this network, for atoms of some elements; errors as `tabulate`."""
+    def tabulated(self) -> RadialTables:
+        """A table that stands for this network; errors as `tabulate`."""
         exact = copy.deepcopy(self).double().cpu()
         exact.network = nn.Sequential(*(_Swish() if isinstance(layer, nn.SiLU) else layer for layer in exact.network))
-
-        def function(distance_K: Tensor, centre: int, neighbour: int) -> Tensor:
-            del centre, neighbour
-            values: Tensor = exact(distance_K)
-            return values
-
         with torch.no_grad():
-            tables = tabulate(function, numbers[:1], self.basis.cutoff, next(self.parameters()))
-            tables.kind_Z[list(numbers)] = 0  # one table for all
-        return tables
+            return tabulate(exact, self.basis.cutoff, next(self.parameters()))
 
 
 class _Swish(nn.Module):

@@ -62,7 +62,7 @@ def measure_pace(run: Run, minutes: float | None) -> Pace:
         minutes: its budget, if it has one.
     """
     compile_seconds = warm_up(run)
-    spare = Potential(run.config.potential_config()).to(run.device)
+    spare = Potential(run.potential.config).to(run.device)
     restore(spare, run.potential.state_dict())
     optimizer = Optimizer(spare, run.config.optimizer)
     epoch = run.plan.epoch(0)

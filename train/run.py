@@ -26,7 +26,7 @@ from train.optimizer import Optimizer, learning_rate
 from train.output_scales import set_output_scales
 from train.progress import Reporter
 from train.sampling import BatchPlan, Loader
-from train.start import start_from
+from train.start import start_from, with_neighbours
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
 from train.step import LossAndGradients
 
@@ -62,7 +62,8 @@ class Run:
     def __init__(self, config: RunConfig, datasets: Sequence[Dataset], reporter: Reporter) -> None:
         self.config, self.datasets, self.reporter = config, datasets, reporter
         self.device = choose_device(config.device)
-        self.potential = Potential(config.potential_config(), seed=config.seed).to(self.device)
+        made_of = with_neighbours(config.potential_config(), datasets)
+        self.potential = Potential(made_of, seed=config.seed).to(self.device)
         for dataset, table in zip(datasets, config.dataset, strict=True):
             e0, scale, shift = references_for(dataset, table)
             self.potential.references.set_head(dataset.name, e0, scale=scale, shift=shift)
@@ -71,7 +72,7 @@ class Run:
         if config.potential.start_from is not None:
             new = start_from(self.potential, config.potential.start_from)
             reporter.say(f"weights of {config.potential.start_from}; {len(new)} tensors start at random")
-        self.averaged = Potential(config.potential_config()).to(self.device).requires_grad_(requires_grad=False)
+        self.averaged = Potential(made_of).to(self.device).requires_grad_(requires_grad=False)
         restore(self.averaged, self.potential.state_dict())
         self.best = {name: value.clone() for name, value in self.potential.state_dict().items()}
         self.weights = [table.weight for table in config.dataset]

@@ -1,13 +1,30 @@
-"""Starting from the weights of another run: pre-training on one task or data set, fine-tuning on another."""
+"""What weights a run begins with: random ones that suit its structures, or those of another run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from potentials.backbones.base import CountingConfig
 from potentials.checkpoint import load_checkpoint
-from potentials.potential import Potential
+from potentials.potential import Potential, PotentialConfig
+from train.data import Dataset, union
+
+
+def with_neighbours(config: PotentialConfig, datasets: Sequence[Dataset]) -> PotentialConfig:
+    """The configuration with the neighbours that atoms of the training splits have on average, where it asks for them.
+
+    Backbones whose sums begin divided by this number would otherwise start with features too large or too small.
+    """
+    backbone = config.backbone
+    if not isinstance(backbone, CountingConfig) or backbone.average_neighbours is not None:
+        return config
+    graphs = [one.graph for one in union(datasets, "train")]
+    atoms, edges = sum(graph.n_atoms for graph in graphs), sum(graph.n_edges for graph in graphs)
+    counted = backbone.model_copy(update={"average_neighbours": max(edges, 1) / max(atoms, 1)})
+    return config.model_copy(update={"backbone": counted})
 
 
 def start_from(potential: Potential, path: Path) -> list[str]:
@@ -23,7 +40,8 @@ def start_from(potential: Potential, path: Path) -> list[str]:
     """
     source, _ = load_checkpoint(path)
     was, now = source.config.backbone.model_dump(), potential.config.backbone.model_dump()
-    different = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+    keys = sorted((was.keys() | now.keys()) - {"average_neighbours"})  # which random weights alone depend on
+    different = [key for key in keys if was.get(key) != now.get(key)]
     if different:
         key = different[0]
         raise ValueError(

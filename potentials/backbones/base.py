@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from potentials.edges import EdgeGeometry, Edges
+from potentials.radial_networks import RadialNetwork
 
 N_ELEMENTS = 119
 """Rows of an element embedding: atomic numbers up to 118, and 0."""
@@ -34,6 +35,21 @@ class BackboneConfig(BaseModel):
     width: PositiveInt = 64
     depth: PositiveInt = 3
     radial_size: Annotated[int, Field(ge=2)] = 20
+
+
+class CountingConfig(BackboneConfig):
+    """Settings of backbones whose first weights go by the number of neighbours that sums are over.
+
+    Attributes:
+        average_neighbours: of an atom; without it, training counts those of its structures.
+    """
+
+    average_neighbours: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def neighbours(self) -> float:
+        """The number, or that of a dense crystal at 5 Å where nobody has counted."""
+        return 40.0 if self.average_neighbours is None else self.average_neighbours
 
 
 @dataclass(frozen=True)
@@ -73,20 +89,22 @@ class Backbone(nn.Module, ABC):
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """[N] atoms and where their neighbours are to [N, width] invariant features."""
 
-    def tabulated(self, numbers: Sequence[int]) -> Backbone | None:
-        """The same for atoms of some elements, radial functions read from tables: faster, without second derivatives.
-
-        Args:
-            numbers: atomic numbers, each once.
+    def tabulated(self) -> Self | None:
+        """The same with radial functions read from tables: faster, without second derivatives.
 
         Returns:
-            None where the architecture has nothing to tabulate.
+            None where the architecture has no `RadialNetwork` to tabulate.
 
         Raises:
-            ValueError: tables would be too large, or not near enough.
+            ValueError: tables would not be near enough.
         """
-        del numbers
-        return None
+        networks = {name: part for name, part in self.named_modules() if isinstance(part, RadialNetwork)}
+        if not networks:
+            return None
+        tables = copy.deepcopy(self)
+        for name, network in networks.items():
+            tables.set_submodule(name, network.tabulated())
+        return tables
 
 
 def embed(embedding: nn.Embedding, atoms: AtomInputs) -> Tensor:

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, CountingConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.equivariant import DegreeLinear, PathWeights, natural_coupling
-from potentials.native.tables import Coupling
-from potentials.radial import BesselBasis, polynomial_envelope
-from potentials.radial_tables import RadialTables, tabulate
+from potentials.radial import BesselBasis
+from potentials.radial_networks import RadialNetwork
+from potentials.radial_tables import RadialTables
 from potentials.spherical import n_components, real_harmonics
-from potentials.tensor_products import edge_product, product
+from potentials.tensor_products import product
 
-INITIAL_SPREAD = 0.2
-"""Of the last radial weights: densities then begin with components of order 1, and products of three with them."""
+ENVELOPE_ORDER = 6
 
 
-class EmberConfig(BackboneConfig):
+class EmberConfig(CountingConfig):
     """Settings of `Ember`.
 
     Attributes:
         radial_size: number of Bessel functions.
-        radial_width: hidden features of the radial networks; free at inference, where they are tabulated.
+        radial_widths: hidden features of the radial networks; free at inference, where they are tabulated.
         l_max: degree of the harmonics that expand the surroundings of an atom.
         l_hidden: degree of what atoms tell each other after the first layer.
-        average_neighbours: the sum over the neighbours is divided by the root of this number.
     """
 
     name: Literal["ember"] = "ember"
     depth: PositiveInt = 2
     radial_size: Annotated[int, Field(ge=2)] = 8
-    radial_width: PositiveInt = 32
+    radial_widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
     l_max: Annotated[int, Field(ge=0, le=4)] = 3
     l_hidden: Annotated[int, Field(ge=0, le=4)] = 1
-    average_neighbours: Annotated[float, Field(gt=0)] = 20.0
 
 
 class Ember(Backbone):
@@ -50,8 +45,8 @@ class Ember(Backbone):
     99, 014104, 2019), sums before it multiplies, so that all products are taken on atoms and not on edges, and takes
     them recursively to the third order with weights by element (MACE: Batatia et al., NeurIPS 2022; GRACE: Bochkarev,
     Lysogorskiy, Drautz, Phys. Rev. X 14, 021036, 2024). Messages after the first are equivariant up to `l_hidden`.
-    Radial functions depend on distance and the two elements alone: at inference splines stand for them (symmetrix,
-    Kovács et al.).
+    Radial functions depend on the distance alone: at inference splines stand for them (symmetrix, Kovács et al.).
+    Neighbours' elements come in with the features that they send.
     """
 
     def __init__(self, config: EmberConfig) -> None:
@@ -75,15 +70,6 @@ class Ember(Backbone):
             told_NC = told_NC + said_NC
         return told_NC
 
-    def tabulated(self, numbers: Sequence[int]) -> Ember:
-        """See `Backbone.tabulated`."""
-        tables = copy.deepcopy(self)
-        for layer in tables.layers:
-            assert isinstance(layer, EmberLayer)
-            assert isinstance(layer.radial, RadialNetwork), "tabulated already"
-            layer.radial = layer.radial.tabulated(numbers)
-        return tables
-
 
 class EmberLayer(nn.Module):
     """Expansion of the surroundings, products on the atom, and what the atom then is.
@@ -100,12 +86,17 @@ class EmberLayer(nn.Module):
         width, l_max = config.width, config.l_max
         self.l_in, self.l_out = l_in, l_out
         self.coupling = natural_coupling(l_in, l_max, l_max)
-        self.radial: RadialNetwork | RadialTables = RadialNetwork(config, len(self.coupling.paths))
+        self.radial: RadialNetwork | RadialTables = RadialNetwork(
+            BesselBasis(config.cutoff, config.radial_size),
+            config.radial_widths,
+            (len(self.coupling.paths), width),
+            ENVELOPE_ORDER,
+        )
         self.send = DegreeLinear(l_in, width, width)
-        self.scale = config.average_neighbours**-0.5
-        self.mix = DegreeLinear(l_max, width, width)
+        # the number of neighbours goes into the weights: small, they learn fast, which finds better potentials
+        self.mix = DegreeLinear(l_max, width, width, gain=1 / config.neighbours)
         self.constant_C = nn.Parameter(torch.ones(width))
-        self.register_buffer("scalar_M1", torch.eye(n_components(l_max))[:, :1], persistent=False)
+        self.register_buffer("scalar_M1", torch.eye(n_components(l_max))[:, :1].contiguous(), persistent=False)
         self.second = natural_coupling(l_max, l_max, l_max, symmetric=True)
         self.third = natural_coupling(l_max, l_max, l_out)
         self.of_second = PathWeights([o for _, _, o in self.second.paths], width, N_ELEMENTS)
@@ -119,11 +110,9 @@ class EmberLayer(nn.Module):
         self, features_NLC: Tensor, harmonics_EM: Tensor, distance_E: Tensor, edges: Edges, numbers_N: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Features before to features after the layer, [N, (l + 1)², C], and its part of the result [N, C]."""
-        density_NMC = self.radial.sum_products(
-            self.coupling, distance_E, self.send(features_NLC), harmonics_EM, (numbers_N, edges)
-        )
+        density_NMC = self.radial.sum_products(self.coupling, distance_E, self.send(features_NLC), harmonics_EM, edges)
         # with a constant beside the scalars, products of three hold those of two and of one
-        density_NMC = self.mix(density_NMC * self.scale) + self.scalar_M1 * self.constant_C
+        density_NMC = self.mix(density_NMC) + self.scalar_M1 * self.constant_C
         second_NMC = product(self.second, density_NMC, density_NMC, self.of_second(numbers_N))
         third_NLC = product(self.third, second_NMC, density_NMC, self.of_third(numbers_N))
         kept = n_components(min(self.l_in, self.l_out))
@@ -134,52 +123,3 @@ class EmberLayer(nn.Module):
         new_NLC = self.gather(third_NLC) + old_NLC
         new_NLC = new_NLC + self.scalar_M1[:size] * self.refine(new_NLC[:, 0])[:, None]
         return new_NLC, self.say(new_NLC[:, 0])
-
-
-class RadialNetwork(nn.Module):
-    """Factors of paths and channels as functions of the distance and of both elements.
-
-    Args:
-        config: of the backbone.
-        n_paths: P.
-    """
-
-    def __init__(self, config: EmberConfig, n_paths: int) -> None:
-        super().__init__()
-        hidden = config.radial_width
-        self.shape = (n_paths, config.width)
-        self.basis = BesselBasis(config.cutoff, config.radial_size)
-        self.of_distance = nn.Linear(config.radial_size, hidden)
-        self.of_centre = nn.Embedding(N_ELEMENTS, hidden)
-        self.of_neighbour = nn.Embedding(N_ELEMENTS, hidden)
-        self.hidden = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, n_paths * config.width, bias=False)
-        nn.init.normal_(self.out.weight, std=INITIAL_SPREAD)
-
-    def sum_products(
-        self, coupling: Coupling, distance_E: Tensor, left_NLC: Tensor, right_EM: Tensor, links: tuple[Tensor, Edges]
-    ) -> Tensor:
-        """`edge_product` with the factors of this network; `links` are [N] atomic numbers and the edges."""
-        numbers_N, edges = links
-        centre_EH = edges.gather_centre(self.of_centre(numbers_N))
-        neighbour_EH = edges.gather_neighbour(self.of_neighbour(numbers_N))
-        return edge_product(coupling, self(distance_E, centre_EH, neighbour_EH), left_NLC, right_EM, edges)
-
-    def forward(self, distance_E: Tensor, centre_EH: Tensor, neighbour_EH: Tensor) -> Tensor:
-        """[E] distances in Å and what the elements of both ends add, to [E, P, C]."""
-        envelope_E = polynomial_envelope(distance_E, self.basis.cutoff)
-        hidden_EH = self.of_distance(self.basis(distance_E, envelope_E)) + centre_EH + neighbour_EH
-        hidden_EH = nn.functional.silu(self.hidden(nn.functional.silu(hidden_EH)))
-        radial_EF: Tensor = self.out(hidden_EH) * envelope_E[:, None]
-        return radial_EF.view(-1, *self.shape)
-
-    def tabulated(self, numbers: Sequence[int]) -> RadialTables:
-        """Tables that stand for this network between atoms of some elements."""
-        exact = copy.deepcopy(self).double().cpu()
-
-        def function(distance_K: Tensor, centre: int, neighbour: int) -> Tensor:
-            values: Tensor = exact(distance_K, exact.of_centre.weight[centre], exact.of_neighbour.weight[neighbour])
-            return values
-
-        with torch.no_grad():
-            return tabulate(function, numbers, self.basis.cutoff, self.of_distance.weight)

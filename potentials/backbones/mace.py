@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, CountingConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.equivariant import DegreeLinear
 from potentials.product_basis import ElementLinear, SymmetricProduct
@@ -23,14 +21,13 @@ from potentials.spherical import real_harmonics
 ENVELOPE_ORDER = 5
 
 
-class MACEConfig(BackboneConfig):
+class MACEConfig(CountingConfig):
     """Settings of `MACE`.
 
     Attributes:
         l_max: largest degree of the harmonics of edges and of the sums over neighbours.
         l_hidden: largest degree of the features that pass from layer to layer; at most `l_max`.
         correlation: how many sums over neighbours are multiplied; messages are of one body more.
-        average_neighbours: of an atom in the training set; sums over neighbours are divided by it.
         radial_widths: hidden features of the radial network.
     """
 
@@ -40,7 +37,6 @@ class MACEConfig(BackboneConfig):
     l_max: Annotated[int, Field(ge=1, le=3)] = 3
     l_hidden: Annotated[int, Field(ge=0, le=2)] = 1
     correlation: Annotated[int, Field(ge=1, le=3)] = 3
-    average_neighbours: Annotated[float, Field(gt=0)] = 40.0
     radial_widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64, 64)
 
     @model_validator(mode="after")
@@ -100,15 +96,6 @@ class MACE(Backbone):
             found.append(features_NMC[:, 0])
         return found
 
-    def tabulated(self, numbers: Sequence[int]) -> MACE:
-        """See `Backbone.tabulated`."""
-        tables = copy.deepcopy(self)
-        for layer in tables.layers:
-            assert isinstance(layer, MACELayer)
-            assert isinstance(layer.radial, RadialNetwork), "tabulated already"
-            layer.radial = layer.radial.tabulated(numbers)
-        return tables
-
 
 class MACELayer(nn.Module):
     """Sums over neighbours A, and their products B (eqs. 8 to 11 of the paper).
@@ -129,7 +116,7 @@ class MACELayer(nn.Module):
         self.radial: RadialNetwork | RadialTables = RadialNetwork(
             basis, config.radial_widths, (len(slots), width), ENVELOPE_ORDER
         )
-        self.mix = SlotMixture(slots, width, gain=1 / config.average_neighbours)
+        self.mix = SlotMixture(slots, width, gain=1 / config.neighbours)
         self.products = SymmetricProduct(l_sums, l_out, config.correlation, width, N_ELEMENTS)
         self.after = DegreeLinear(l_out, width, width)
 
@@ -137,8 +124,6 @@ class MACELayer(nn.Module):
         self, features_NMC: Tensor, numbers_N: Tensor, distance_E: Tensor, harmonics_EM: Tensor, edges: Edges
     ) -> Tensor:
         """[N, (l_in + 1)², C] to [N, (l_out + 1)², C]: what the layer adds to its skip connection."""
-        sums_NMC = self.radial.sum_products(
-            self.coupling, distance_E, self.before(features_NMC), harmonics_EM, (numbers_N, edges)
-        )
+        sums_NMC = self.radial.sum_products(self.coupling, distance_E, self.before(features_NMC), harmonics_EM, edges)
         result_NMC: Tensor = self.after(self.products(self.mix(sums_NMC), numbers_N))
         return result_NMC

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +11,7 @@ import torch.nn.functional as nnf
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, BackboneConfig, PositiveInt, embed
+from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, CountingConfig, PositiveInt, embed
 from potentials.edges import EdgeGeometry, Edges
 from potentials.radial import BesselBasis
 from potentials.radial_networks import SILU_GAIN, RadialNetwork
@@ -29,13 +27,12 @@ ENVELOPE_ORDER = 6
 FIRST_DEPTH_OF_BOTH = 4
 
 
-class NequIPConfig(BackboneConfig):
+class NequIPConfig(CountingConfig):
     """Settings of `NequIP`.
 
     Attributes:
         l_max: largest degree of features and harmonics.
         parities: `natural`: features of degree l have the parity (-1)^l; `both`: those of the other one too.
-        average_neighbours: of an atom in the training set; sums over neighbours are divided by its root.
         radial_widths: hidden features of the radial network.
     """
 
@@ -44,7 +41,6 @@ class NequIPConfig(BackboneConfig):
     radial_size: Annotated[int, Field(ge=2)] = 8
     l_max: Annotated[int, Field(ge=1, le=3)] = 2
     parities: Literal["natural", "both"] = "natural"
-    average_neighbours: Annotated[float, Field(gt=0)] = 40.0
     radial_widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
 
     @model_validator(mode="after")
@@ -82,15 +78,6 @@ class NequIP(Backbone):
             features_NMC = layer(features_NMC, atoms.numbers, geometry.distance, harmonics_EM, edges)
         return features_NMC[:, 0]
 
-    def tabulated(self, numbers: Sequence[int]) -> NequIP:
-        """See `Backbone.tabulated`."""
-        tables = copy.deepcopy(self)
-        for layer in tables.layers:
-            assert isinstance(layer, NequIPLayer)
-            assert isinstance(layer.radial, RadialNetwork), "tabulated already"
-            layer.radial = layer.radial.tabulated(numbers)
-        return tables
-
 
 def kinds_of_layers(depth: int, l_max: int, *, both: bool) -> list[list[Kind]]:
     """Kinds of features before the first layer and after each: those that can arise and that the result depends on."""
@@ -125,7 +112,7 @@ class NequIPLayer(nn.Module):
         wider = {SCALAR: config.width * (1 + sum(kind.degree > 0 for kind in after))}
         self.first = SlotMixture(before, config.width)
         self.radial: RadialNetwork | RadialTables = RadialNetwork(basis, config.radial_widths, shape, ENVELOPE_ORDER)
-        self.second = SlotMixture(slots, config.width, wider, gain=math.sqrt(0.5 / config.average_neighbours))
+        self.second = SlotMixture(slots, config.width, wider, gain=math.sqrt(0.5 / config.neighbours))
         self.kept = [kind for kind in before if kind in after]
         self.factors = nn.Embedding(N_ELEMENTS, config.width)
         self.skip = SlotMixture(self.kept, config.width, wider, gain=math.sqrt(0.5))
@@ -134,9 +121,7 @@ class NequIPLayer(nn.Module):
         self, features_NMC: Tensor, numbers_N: Tensor, distance_E: Tensor, harmonics_EM: Tensor, edges: Edges
     ) -> Tensor:
         """[N, components, C] of the kinds before to those after."""
-        sums_NMC = self.radial.sum_products(
-            self.coupling, distance_E, self.first(features_NMC), harmonics_EM, (numbers_N, edges)
-        )
+        sums_NMC = self.radial.sum_products(self.coupling, distance_E, self.first(features_NMC), harmonics_EM, edges)
         parts = self.second.parts(sums_NMC)
         kept_NMC = select(features_NMC, self.before, self.kept) * self.factors(numbers_N)[:, None]
         for kind, own_NMC in self.skip.parts(kept_NMC).items():

@@ -1,14 +1,13 @@
-// Sums of tensor products over edges whose radial factors are read from tables: quintic Hermite splines of the distance,
-// a table for each pair of elements. Nothing that has channels is kept for edges.
+// Sums of tensor products over edges whose radial factors are read from a table: quintic Hermite splines of the distance.
+// Nothing that has channels is kept for edges.
 
 #include "couplings.hpp"
 
 namespace {
 
-template <class T> struct Tables {
-    const T *knots;          // [kinds of centre, kinds of neighbour, n_knots, 3, paths, channels]
-    const int64_t *kind;     // [atoms]
-    int64_t n_kinds, n_knots;
+template <class T> struct Spline {
+    const T *knots;          // [n_knots, 3, paths, channels]
+    int64_t n_knots;
     double start, step;      // Å
 };
 
@@ -38,7 +37,9 @@ struct Interval {
 
 // values[i] = sum over the six rows of weight times row, and the same with the slopes where `slopes` is given
 template <class T>
-void interpolate(const T *rows, const Interval &at, int size, T *values, T *slopes) {
+void interpolate(const Spline<T> &spline, double distance, int size, T *values, T *slopes) {
+    const Interval at(distance, spline.start, spline.step, spline.n_knots);
+    const T *rows = spline.knots + at.knot * 3 * size;
     T w[6], d[6];
     for (int k = 0; k < 6; ++k) w[k] = T(at.weight[k]), d[k] = T(at.slope[k]);
     over_channels<T>(size, [&](auto v, auto count, int first) {
@@ -58,13 +59,7 @@ void interpolate(const T *rows, const Interval &at, int size, T *values, T *slop
 }
 
 template <class T>
-const T *rows_of(const Tables<T> &tables, const Interval &at, int64_t centre, int64_t neighbour, int64_t size) {
-    const int64_t pair = tables.kind[centre] * tables.n_kinds + tables.kind[neighbour];
-    return tables.knots + (pair * tables.n_knots + at.knot) * 3 * size;
-}
-
-template <class T>
-void spline_out(Edges<T> g, Coupling c, Tables<T> tables, const T *distance, const T *left, const T *right, T *out) {
+void spline_out(Edges<T> g, Coupling c, Spline<T> spline, const T *distance, const T *left, const T *right, T *out) {
     const int channels = int(g.channels), size = c.n_paths * channels;
 #pragma omp parallel num_threads(g.threads)
     {
@@ -76,8 +71,7 @@ void spline_out(Edges<T> g, Coupling c, Tables<T> tables, const T *distance, con
             std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
             for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
                 const int64_t other = g.neighbour[edge];
-                const Interval at(distance[edge], tables.start, tables.step, tables.n_knots);
-                interpolate<T>(rows_of(tables, at, atom, other, size), at, size, radial.data(), nullptr);
+                interpolate<T>(spline, distance[edge], size, radial.data(), nullptr);
                 right_factors(c, right + edge * c.n_right, scratch.factors.data());
                 add_edge(c, radial.data(), left + other * c.n_left * channels, channels, scratch, sum);
             }
@@ -87,7 +81,7 @@ void spline_out(Edges<T> g, Coupling c, Tables<T> tables, const T *distance, con
 
 // All first derivatives at once. `left_grad` may be absent: where the features do not depend on positions.
 template <class T>
-void spline_gradients(Edges<T> g, Coupling c, Tables<T> tables, const T *distance, const T *left, const T *right,
+void spline_gradients(Edges<T> g, Coupling c, Spline<T> spline, const T *distance, const T *left, const T *right,
                       const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {
     const int channels = int(g.channels), size = c.n_paths * channels;
 #pragma omp parallel num_threads(g.threads)
@@ -100,16 +94,13 @@ void spline_gradients(Edges<T> g, Coupling c, Tables<T> tables, const T *distanc
             if (pulled) std::fill(pulled, pulled + int64_t(c.n_left) * channels, T(0));
             for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
                 const int64_t other = g.neighbour[edge];
-                const Interval at(distance[edge], tables.start, tables.step, tables.n_knots);
                 const T *l = left + other * c.n_left * channels;
                 const T *own = out_grad + atom * c.n_out * channels, *others = out_grad + other * c.n_out * channels;
-                interpolate<T>(rows_of(tables, at, atom, other, size), at, size, radial.data(), slope.data());
+                interpolate<T>(spline, distance[edge], size, radial.data(), slope.data());
                 right_factors(c, right + edge * c.n_right, scratch.factors.data());
                 distance_grad[edge] = along_radial(c, own, l, slope.data(), channels, scratch);
                 pull_right(c, own, radial.data(), l, channels, scratch, right_grad + edge * c.n_right);
                 if (!pulled) continue;
-                if (tables.kind[atom] != tables.kind[other])
-                    interpolate<T>(rows_of(tables, at, other, atom, size), at, size, radial.data(), nullptr);
                 right_factors(c, right + g.reverse[edge] * c.n_right, scratch.factors.data());
                 pull_left(c, others, radial.data(), channels, scratch, pulled);
             }
@@ -122,19 +113,18 @@ void spline_gradients(Edges<T> g, Coupling c, Tables<T> tables, const T *distanc
 #define BOTH(T, SUFFIX)                                                                                               \
     extern "C" void spline_out_##SUFFIX(                                                                              \
         int64_t n_atoms, int64_t n_edges, int64_t channels, int threads, const int32_t *table, const double *values,  \
-        const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots, const int64_t *kind, \
-        int64_t n_kinds, int64_t n_knots, double start, double step, const T *distance, const T *left,                \
-        const T *right, T *out) {                                                                                     \
+        const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
+        int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right, T *out) {       \
         spline_out(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads}, Coupling(table, values),\
-                   Tables<T>{knots, kind, n_kinds, n_knots, start, step}, distance, left, right, out);                \
+                   Spline<T>{knots, n_knots, start, step}, distance, left, right, out);                               \
     }                                                                                                                 \
     extern "C" void spline_gradients_##SUFFIX(                                                                        \
         int64_t n_atoms, int64_t n_edges, int64_t channels, int threads, const int32_t *table, const double *values,  \
-        const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots, const int64_t *kind, \
-        int64_t n_kinds, int64_t n_knots, double start, double step, const T *distance, const T *left,                \
-        const T *right, const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {                           \
+        const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
+        int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right,                 \
+        const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {                                           \
         spline_gradients(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads},                   \
-                         Coupling(table, values), Tables<T>{knots, kind, n_kinds, n_knots, start, step}, distance,    \
+                         Coupling(table, values), Spline<T>{knots, n_knots, start, step}, distance,                   \
                          left, right, out_grad, distance_grad, left_grad, right_grad);                                \
     }
 BOTH(float, float32)

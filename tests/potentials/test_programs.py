@@ -194,6 +194,17 @@ def test_inputs_need_not_lie_in_order(cache: Path) -> None:
     assert torch.equal(compiled(apart)["forces"], compiled(graph)["forces"])
 
 
+def test_weights_need_not_lie_in_order(cache: Path) -> None:
+    """A program once read beyond a view of one column: it was traced with strides that it was not called with."""
+    view = torch.eye(8)[:, 1:2]
+
+    def spread(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return (inputs[0][:, None] * state["view"],)
+
+    program, _ = obtain_program(spread, {"view": view}, [ROWS])
+    assert torch.equal(program([view, ROWS[:9]])[0], ROWS[:9, None] * view)
+
+
 def test_what_the_compiler_cannot_do_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("internal\n  error 42")
