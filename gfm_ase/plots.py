@@ -43,6 +43,7 @@ def parity_figure(pairs: Mapping[str, Any], title: str) -> Figure:
         axis.set_xlabel("reference", fontsize=9)
         axis.tick_params(labelsize=8)
         axis.set_aspect("equal", adjustable="datalim")
+        axis.locator_params(nbins=5)  # long numbers, such as total energies, would run into each other
     axes[0].set_ylabel("predicted", fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
