@@ -3,14 +3,15 @@
     python -m benchmarks.throughput --data emt_fcc32.extxyz.gz --threads 2
 
 The work: periodic 32-atom cells of fcc metals and alloys labelled by EMT, 5 Å cutoff, 39 edges an atom, 8 cells a
-batch, 64 features, 3 layers, float32. A training step is loss of energies and forces, gradient of the loss (second
-derivatives), clipping, AdamW and the averaged weights, graph preparation included; neighbour lists are made beforehand,
-as they were for HydraGNN. HydraGNN's figures (version d251f816, 2 threads, same kind of machine, same cells) are
-quoted, not run here. Without --data similar cells are built.
+batch, float32; 64 features and 3 layers unless a name says otherwise. A training step is loss of energies and forces,
+gradient of the loss (second derivatives), clipping, AdamW and the averaged weights, graph preparation included;
+neighbour lists are made beforehand, as they were for HydraGNN. HydraGNN's figures (version d251f816, 2 threads, same
+kind of machine, same cells) are quoted, not run here. Without --data similar cells are built.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -38,8 +39,18 @@ from train.reading import Frame, read_frames
 from train.step import LossAndGradients
 from train.tasks import tasks_of
 
-HYDRAGNN = {"egnn": (2704, 8319), "painn": (928, 1932)}
+HYDRAGNN = {
+    "egnn": (2704, 8319),
+    "painn": (928, 1932),
+    "pna_eq": (606, 1722),
+    "mace": (201, 482),
+    "mace_32x2": (582, 1796),
+    "dimenet_64x2": (70, 216),
+}
 """Atoms per second of HydraGNN: training, energy + forces (64 features, 3 layers, 2 threads)."""
+
+SETTINGS: dict[str, dict[str, int]] = {"mace": {"l_max": 2}}
+"""Beside cutoff, width and depth, where HydraGNN's differ from our defaults."""
 
 CELLS, CUTOFF = 8, 5.0
 
@@ -68,9 +79,12 @@ def build_cells() -> list[Labelled]:
 
 
 def throughput(name: str, batch: Labelled, compiled: bool, repeats: int) -> dict[str, float]:
-    """Atoms per second of one backbone, and the seconds of its first calls."""
-    backbone, _ = BACKBONES[name]
-    potential = Potential(PotentialConfig(backbone=backbone(cutoff=CUTOFF, width=64, depth=3), heads=("emt",)))
+    """Atoms per second of one backbone, `NAME` or `NAME_WIDTHxDEPTH`, and the seconds of its first calls."""
+    match = re.fullmatch(r"(.+?)(?:_(\d+)x(\d+))?", name)
+    assert match is not None
+    backbone, size = match[1], {"width": int(match[2] or 64), "depth": int(match[3] or 3)}
+    config = BACKBONES[backbone][0](cutoff=CUTOFF, **size, **SETTINGS.get(backbone, {}))
+    potential = Potential(PotentialConfig(backbone=config, heads=("emt",)))
     step = LossAndGradients(potential, tasks_of(LossConfig(), ()), [1.0], compiled=compiled)
     optimizer = Optimizer(potential, OptimizerConfig())
     evaluate = CompiledPotential(potential) if compiled else potential
@@ -102,14 +116,14 @@ def main(
     data: Annotated[Path | None, typer.Option(help="extxyz file with REF_energy and REF_forces.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     repeats: Annotated[int, typer.Option(help="Timed calls; the median counts.")] = 30,
-    backbones: Annotated[str, typer.Option(help="Names, separated by commas.")] = "egnn,painn,schnet",
+    backbones: Annotated[str, typer.Option(help="NAME or NAME_WIDTHxDEPTH, with commas between.")] = ",".join(HYDRAGNN),
 ) -> None:
     """Print atoms per second of each backbone, eager and compiled, beside HydraGNN's."""
     torch.set_num_threads(threads)
     batch = batch_labelled(read_cells(data) if data else build_cells())
     console = Console(width=150)
     table = Table(
-        title=f"{batch.graph.n_atoms} atoms, {batch.graph.n_edges / batch.graph.n_atoms:.1f} edges each, 64 × 3, fp32",
+        title=f"{batch.graph.n_atoms} atoms, {batch.graph.n_edges / batch.graph.n_atoms:.1f} edges each, fp32",
         caption=f"{describe()}\natoms/s: median (fastest) of {repeats}; ratio of the median to HydraGNN's figure",
     )
     for column in (
