@@ -5,8 +5,8 @@
 The work: periodic 32-atom cells of fcc metals and alloys labelled by EMT, 5 Å cutoff, 39 edges an atom, 8 cells a
 batch, float32; 64 features and 3 layers unless a name says otherwise. A training step is loss of energies and forces,
 gradient of the loss (second derivatives), clipping, AdamW and the averaged weights, graph preparation included;
-neighbour lists are made beforehand, as they were for HydraGNN. HydraGNN's figures (version d251f816, 2 threads, same
-kind of machine, same cells) are quoted, not run here. Without --data similar cells are built.
+neighbour lists are made beforehand, as they were for HydraGNN. HydraGNN's figures (version d251f816, 2 threads of
+an AMD EPYC, same cells) are quoted, not run here. Without --data similar cells are built.
 """
 
 from __future__ import annotations

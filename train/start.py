@@ -16,14 +16,15 @@ from train.data import Dataset, union
 def with_neighbours(config: PotentialConfig, datasets: Sequence[Dataset]) -> PotentialConfig:
     """The configuration with the neighbours that atoms of the training splits have on average, where it asks for them.
 
-    Backbones whose sums begin divided by this number would otherwise start with features too large or too small.
+    Backbones whose sums begin divided by this number would otherwise start with features too large or too small. Below
+    one there is nothing to divide: the number is 1 at least.
     """
     backbone = config.backbone
     if not isinstance(backbone, CountingConfig) or backbone.average_neighbours is not None:
         return config
     graphs = [one.graph for one in union(datasets, "train")]
     atoms, edges = sum(graph.n_atoms for graph in graphs), sum(graph.n_edges for graph in graphs)
-    counted = backbone.model_copy(update={"average_neighbours": max(edges, 1) / max(atoms, 1)})
+    counted = backbone.model_copy(update={"average_neighbours": max(edges / atoms, 1.0)})
     return config.model_copy(update={"backbone": counted})
 
 

@@ -1,9 +1,12 @@
 """Weights that suit the structures of a run: sums over neighbours begin divided by the number that there are."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 
 from potentials.checkpoint import load_checkpoint
 from train.config import RunConfig
@@ -32,6 +35,17 @@ def test_neighbours_are_counted_where_none_are_given(name: str, make_config: Mak
     assert given.potential.config.backbone.average_neighbours == 3.0
     weights = zip(counted.potential.parameters(), given.potential.parameters(), strict=True)
     assert any(not torch.equal(one, other) for one, other in weights)
+
+
+def test_atoms_out_of_reach_of_each_other_make_no_weights_large(make_config: MakeConfig, tmp_path: Path) -> None:
+    frames = read(tmp_path / "train.extxyz", index=":")
+    for atoms in frames:
+        results = atoms.calc.results
+        atoms.set_cell(3 * atoms.cell, scale_atoms=True)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    write(tmp_path / "train.extxyz", frames)
+    run = made(make_config(potential={"backbone": {"name": "ember", **SMALL}}))
+    assert run.potential.config.backbone.average_neighbours == 1.0
 
 
 def test_fine_tuning_on_structures_with_other_neighbours(make_config: MakeConfig) -> None:
