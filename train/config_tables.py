@@ -35,7 +35,11 @@ class Table(BaseModel):
 
 def _default_backbone(value: Any) -> Any:
     """A `[potential.backbone]` without a name sets keys of the default architecture."""
-    return {"name": PaiNNConfig().name, **value} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    # after this function strict means Python's types, where a list is no tuple
+    given = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()}
+    return {"name": PaiNNConfig().name, **given}
 
 
 class PotentialTable(Table):

@@ -59,8 +59,9 @@ def test_a_table_of_the_loss_keeps_the_other_defaults_of_its_quantity(run_file: 
     assert (config.loss.forces.weight, config.loss.forces.delta) == (10.0, 0.05)
 
 
-def test_the_dumped_configuration_loads_back_equal_from_anywhere(run_file: Path, tmp_path: Path) -> None:
-    config = load_config(run_file, ["optimizer.clip_norm=none", "potential.backbone.name=egnn"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dumped_configuration_loads_back_equal_from_anywhere(run_file: Path, tmp_path: Path, name: str) -> None:
+    config = load_config(run_file, ["optimizer.clip_norm=none", f"potential.backbone.name={name}"])
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "config.json").write_text(json.dumps(dump_config(config)), encoding="utf-8")
@@ -77,6 +78,11 @@ def test_the_dumped_configuration_loads_back_equal_from_anywhere(run_file: Path,
         ('device="cuda:1"', ("device",), "cuda:1"),
         ("compile=false", ("compile",), False),
         ("potential.backbone.width=16", ("potential", "backbone", "width"), 16),
+        (
+            "potential.backbone={name = 'mace', radial_widths = [32, 16]}",
+            ("potential", "backbone", "radial_widths"),
+            (32, 16),
+        ),
     ],
 )
 def test_an_override_sets_one_value(run_file: Path, override: str, path: tuple[str, ...], value: object) -> None:
