@@ -27,7 +27,8 @@ class PNAEq(Backbone):
     Schütt, Unke, Gastegger, ICML 2021; Corso, Cavalleri, Beaini, Liò, Veličković, NeurIPS 2020.
 
     Repaired against the contract: aggregators and degrees are the smooth ones of `PNA`; vector messages are sums under
-    an envelope; norms of vectors are smooth at zero. A message is one linear map of a pair, as in `PNA`, and no tower.
+    an envelope; norms of vectors are smooth at zero. A message is one linear map of a pair, as in `PNA`, and no tower:
+    HydraGNN has two more layers there, two more scalers, and linear maps with tanh between the rounds.
     """
 
     def __init__(self, config: PNAEqConfig) -> None:

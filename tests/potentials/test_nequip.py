@@ -9,11 +9,13 @@ from ase.build import bulk
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from potentials.backbones.base import AtomInputs
 from potentials.backbones.nequip import NequIP, NequIPConfig, NequIPLayer, kinds_of_layers
 from potentials.derivatives import TensorInputs, prepare
 from potentials.slots import SCALAR, Kind
 from potentials.spherical import clebsch_gordan, real_harmonics
 from potentials.structures import graph_from_atoms
+from tests.potentials.peers import PeerExample
 
 WIDTH = 2
 Floats = NDArray[np.float64]
@@ -94,6 +96,20 @@ def test_a_layer_is_the_paper_s(before: list[Kind], after: list[Kind], inputs: T
     found = layer(features, inputs.numbers, inputs.distance, harmonics, inputs.edges)
     assert float(found.detach().std()) > 0.1
     np.testing.assert_allclose(array(found), of_one_layer(layer, features, inputs), rtol=0, atol=1e-12)
+
+
+def test_the_same_weights_give_the_features_of_nequip() -> None:
+    example = PeerExample.stored("nequip.npz")
+    settings = {"cutoff": 4.0, "width": 2, "depth": 3, "radial_size": 3, "l_max": 2, "radial_widths": (4, 4)}
+    backbone = NequIP(NequIPConfig(average_neighbours=7.5, **settings)).double()
+    example.load_into(backbone)
+    found: list[Tensor] = []
+    for layer in backbone.layers:
+        layer.register_forward_hook(lambda _layer, _inputs, features_NMC: found.append(features_NMC[:, 0]))
+    inputs = example.inputs(4.0)
+    backbone(AtomInputs(inputs.numbers, inputs.graph_index, inputs.atom_starts, None), inputs, inputs.edges)
+    assert float(example.scalars.std(dim=1).min()) > 1e-3
+    torch.testing.assert_close(torch.stack(found), example.scalars, rtol=1e-11, atol=1e-11)
 
 
 def test_only_kinds_that_arise_and_are_seen() -> None:
