@@ -162,8 +162,8 @@ RESULTS = ("energy", "energies", "forces", "virial", "stress")
 class CompiledPotential:
     """A potential whose evaluation is compiled: the same results as ``potential(graph)`` without gradients.
 
-    Compiles at the first call (tens of seconds, seconds once the machine has seen it). Graphs with fewer than two atoms
-    or edges go to the potential itself.
+    Compiles at the first call (tens of seconds, seconds once the machine has seen it). Graphs with fewer than two
+    atoms or two pairs go to the potential itself.
 
     Args:
         potential: stays shared: new weights are seen at the next call; a new dtype or device needs a new object.
@@ -185,7 +185,7 @@ class CompiledPotential:
 
     def __call__(self, graph: AtomicGraph) -> dict[str, Tensor]:
         """Quantities of every graph, see `Potential`."""
-        if graph.n_atoms < 2 or graph.n_edges < 2:
+        if graph.n_atoms < 2 or graph.n_edges < 4:
             with torch.no_grad():
                 eager: dict[str, Tensor] = self.potential(graph)
             return eager

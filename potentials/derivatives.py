@@ -38,6 +38,8 @@ class TensorInputs(NamedTuple):
     reverse: Tensor
     starts: Tensor
     rows: Tensor
+    pair: Tensor
+    first: Tensor
     atom_starts: Tensor
     vectors: Tensor
     distance: Tensor
@@ -46,7 +48,7 @@ class TensorInputs(NamedTuple):
     @property
     def edges(self) -> Edges:
         """The connections."""
-        return Edges(self.neighbour, self.centre, self.reverse, self.starts, self.rows)
+        return Edges(self.neighbour, self.centre, self.reverse, self.starts, self.rows, self.pair, self.first)
 
 
 More = Callable[[], dict[str, Tensor]]
@@ -79,6 +81,8 @@ def prepare(graph: AtomicGraph, dtype: torch.dtype) -> TensorInputs:
         edges.reverse,
         edges.starts,
         edges.rows,
+        edges.pair,
+        edges.first,
         atom_starts,
         vectors_E3,
         distance_E.to(dtype),

@@ -86,6 +86,33 @@ class _Permute(torch.autograd.Function):
         return _apply(_Permute, grads[0], inverse, order), None, None
 
 
+class _OfPairs(torch.autograd.Function):
+    """Values on edges at the first edge of each pair."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, pair: Tensor, first: Tensor) -> Tensor:
+        ctx.save_for_backward(pair, first)
+        return values.index_select(0, first)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _apply(_OnFirst, grads[0], *ctx.saved_tensors), None, None
+
+
+class _OnFirst(torch.autograd.Function):
+    """Values of pairs on the first edge of each, zero on the other: no addition into shared memory."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, pair: Tensor, first: Tensor) -> Tensor:
+        ctx.save_for_backward(pair, first)
+        is_first = first.index_select(0, pair) == torch.arange(pair.shape[0], device=pair.device)
+        return values.index_select(0, pair) * is_first.view(-1, *[1] * (values.dim() - 1))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _apply(_OfPairs, grads[0], *ctx.saved_tensors), None, None
+
+
 @dataclass(frozen=True)
 class EdgeGeometry:
     """Where the neighbours are.
@@ -109,6 +136,8 @@ class Edges:
         reverse: [E] the same pair seen from the other end.
         starts: [N + 1] first edge of each atom.
         rows: [E] 0, 1, 2, ...: every edge, in order.
+        pair: [E] the pair that each edge is of, one with its reverse.
+        first: [P] the edge of each pair that comes first.
     """
 
     neighbour: Tensor
@@ -116,6 +145,8 @@ class Edges:
     reverse: Tensor
     starts: Tensor
     rows: Tensor
+    pair: Tensor
+    first: Tensor
 
     @staticmethod
     def of(graph: AtomicGraph) -> Edges:
@@ -123,8 +154,11 @@ class Edges:
         centre = graph.edge_index[1].contiguous()
         counts = torch.bincount(centre, minlength=graph.n_atoms)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        rows = torch.arange(graph.n_edges, device=centre.device)
-        return Edges(graph.edge_index[0].contiguous(), centre, graph.edge_reverse, starts, rows)
+        reverse, rows = graph.edge_reverse, torch.arange(graph.n_edges, device=centre.device)
+        first = torch.nonzero(rows < reverse)[:, 0]
+        number = (rows < reverse).cumsum(0) - 1
+        pair = number.index_select(0, torch.minimum(rows, reverse))
+        return Edges(graph.edge_index[0].contiguous(), centre, reverse, starts, rows, pair, first)
 
     def gather_centre(self, values: Tensor) -> Tensor:
         """[N, ...] to [E, ...]: the value of each edge's centre."""
@@ -145,3 +179,7 @@ class Edges:
     def swap_ends(self, values: Tensor) -> Tensor:
         """[E, ...] to [E, ...]: the value of each edge's reverse."""
         return _apply(_Permute, values, self.reverse, self.reverse)
+
+    def of_pairs(self, values: Tensor) -> Tensor:
+        """[E, ...] to [P, ...]: what an edge and its reverse have in common, once."""
+        return _apply(_OfPairs, values, self.pair, self.first)

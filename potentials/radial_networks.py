@@ -53,7 +53,7 @@ class RadialNetwork(nn.Module):
         self, coupling: Coupling, distance_E: Tensor, left_NLC: Tensor, right_EM: Tensor, edges: Edges
     ) -> Tensor:
         """`edge_product` with the factors of this network."""
-        return edge_product(coupling, self(distance_E), left_NLC, right_EM, edges)
+        return edge_product(coupling, self(edges.of_pairs(distance_E)), left_NLC, right_EM, edges)
 
     def tabulated(self) -> RadialTables:
         """A table that stands for this network; errors as `tabulate`."""

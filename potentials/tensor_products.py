@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from potentials.edges import Edges
-from potentials.native.operators import EDGE_ROLES
+from potentials.native.operators import EDGE_ROLES, links_of
 from potentials.native.tables import ATOM_ROLES, Coupling
 
 __all__ = ["Coupling", "edge_product", "product"]
@@ -36,9 +36,7 @@ class _Form:
             result: Tensor = torch.ops.gfm_ase.atom_form(role, self.coupling, others)
         else:
             edges = self.edges
-            result = torch.ops.gfm_ase.edge_form(
-                role, self.coupling, others, [edges.neighbour, edges.centre, edges.reverse, edges.starts]
-            )
+            result = torch.ops.gfm_ase.edge_form(role, self.coupling, others, links_of(edges))
         return result
 
 
@@ -67,22 +65,23 @@ def _others(form: _Form, role: str) -> list[str]:
 
 
 def _apply(form: _Form, role: str, factors: Mapping[str, Tensor]) -> Tensor:
-    ordered = [factors[name] for name in _others(form, role)]
+    # here and not in each of the kernels that read a factor: its derivatives do so again
+    ordered = [factors[name].contiguous() for name in _others(form, role)]
     result: Tensor = _Derivative.apply(form, role, *ordered)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return result
 
 
-def edge_product(coupling: Coupling, radial_EPC: Tensor, left_NLC: Tensor, right_EM: Tensor, edges: Edges) -> Tensor:
+def edge_product(coupling: Coupling, radial_QPC: Tensor, left_NLC: Tensor, right_EM: Tensor, edges: Edges) -> Tensor:
     """[N, O, C]: for each atom the sum over its edges of (features of the neighbour) ⊗ (harmonics of the edge).
 
     Args:
         coupling: which components make which.
-        radial_EPC: [E, P, C] factor of each path and channel.
+        radial_QPC: [Q, P, C] factor of each path and channel, for each pair: an edge and its reverse have the same.
         left_NLC: [N, L, C] features of atoms, gathered at the neighbours.
         right_EM: [E, M] harmonics of the directions, the same for all channels.
         edges: who is connected to whom.
     """
-    factors = {"radial": radial_EPC, "left": left_NLC, "right": right_EM}
+    factors = {"radial": radial_QPC, "left": left_NLC, "right": right_EM}
     return _apply(_Form(coupling.key, EDGE_ROLES, edges), "out", factors)
 
 

@@ -47,7 +47,7 @@ class LossAndGradients:
             forces alone needs one derivative instead of two.
         dataset_weights: by index of the data set.
         compiled: compile loss, forces and gradients into one function at the first call; batches with fewer than two
-            atoms or edges are computed without it.
+            atoms or two pairs are computed without it.
 
     Raises:
         ValueError: `compiled` without a C++ compiler.
@@ -81,7 +81,7 @@ class LossAndGradients:
         totals = total_weights(targets, self.tasks)
         known, n_graphs = totals > 0, batch.graph.n_graphs
         divisors = totals.clamp(min=1e-300) if factors is None else totals.clamp(min=1e-300) / factors
-        if not self.compiled or batch.graph.n_atoms < 2 or batch.graph.n_edges < 2:
+        if not self.compiled or batch.graph.n_atoms < 2 or batch.graph.n_edges < 4:
             values = self._eager(inputs, targets, divisors)
         else:
             values = self._compile()(self._state, [*pad_graphs(inputs), *self._padded(targets).tensors(), *divisors])

@@ -1,8 +1,9 @@
 // What all kernels share: couplings as tables, and loops over channels that run over registers.
 //
-// A coupling is a sparse table of numbers cg[k] that couples component a[k] of the left factor with component b[k] of the
-// right one to component o[k] of the result. It is stored twice: as pairs (q, o), with q a pair of path and left component
-// and with the entries of each pair behind it, in the order of o and in that of q; `potentials/native/tables.py` makes it.
+// A coupling is a sparse table of numbers that couples components of the left factor with those of the right one to those
+// of the result. It is stored as pairs (q, o), with q a pair of path and left component, in the order of o and in that of
+// q. Most pairs take one component of the right factor: that one lies beside the pair, and more of them in a list of their
+// own. `potentials/native/tables.py` makes it.
 //
 // `Lanes` is one register's worth of channels, and N of them are one block.
 
@@ -19,37 +20,38 @@ template <class T> struct Wide;
 template <> struct Wide<float> { typedef float Lanes __attribute__((vector_size(64))); };
 template <> struct Wide<double> { typedef double Lanes __attribute__((vector_size(64))); };
 
-struct Coupling {
-    int n_left, n_right, n_out, n_paths, n_q, n_pairs;
-    const int32_t *q_path, *q_left;           // of each q, ascending by path
+template <class T> struct Coupling {
+    int n_left, n_right, n_out, n_paths, n_q, n_pairs, n_more;
+    const int32_t *q_path, *q_left;               // of each q, ascending by path
     const int32_t *out_start, *pair_q, *pair_out; // pairs, ascending by o: those of o begin at out_start[o]
-    const int32_t *q_start, *q_pairs;         // numbers of pairs, ascending by q
-    const int32_t *entry_start, *entry_right; // entries of each pair
-    const double *value;
+    const int32_t *q_start, *q_pairs;             // numbers of pairs, ascending by q
+    const int32_t *pair_right;                    // component of the right factor that each pair takes
+    const int32_t *more_pair, *more_right;        // what else pairs take
+    std::vector<T> value, more_value;
 
-    Coupling(const int32_t *n, const double *values) : value(values) {
-        n_left = n[0], n_right = n[1], n_out = n[2], n_paths = n[3], n_q = n[4], n_pairs = n[5];
-        const int32_t *next = n + 6;
+    Coupling(const int32_t *n, const double *values) {
+        n_left = n[0], n_right = n[1], n_out = n[2], n_paths = n[3], n_q = n[4], n_pairs = n[5], n_more = n[6];
+        const int32_t *next = n + 7;
         auto take = [&next](int count) { const int32_t *here = next; next += count; return here; };
         q_path = take(n_q), q_left = take(n_q);
         out_start = take(n_out + 1), pair_q = take(n_pairs), pair_out = take(n_pairs);
         q_start = take(n_q + 1), q_pairs = take(n_pairs);
-        entry_start = take(n_pairs + 1), entry_right = next;
+        pair_right = take(n_pairs), more_pair = take(n_more), more_right = take(n_more);
+        value.assign(values, values + n_pairs), more_value.assign(values + n_pairs, values + n_pairs + n_more);
     }
 };
 
 template <class T> struct Scratch {
     std::vector<T> factors, products; // [pairs], [q, block]
-    Scratch(const Coupling &c) : factors(c.n_pairs), products(c.n_q * 64) {}
+    std::vector<T> radial, slope;     // [paths, channels] where a kernel asks for them
+    Scratch(const Coupling<T> &c) : factors(c.n_pairs), products(c.n_q * 64) {}
 };
 
-// factors[pair] = sum of cg times the right component over the entries of the pair
-template <class T> inline void right_factors(const Coupling &c, const T *right, T *factors) {
-    for (int pair = 0; pair < c.n_pairs; ++pair) {
-        T sum = 0;
-        for (int k = c.entry_start[pair]; k < c.entry_start[pair + 1]; ++k) sum += T(c.value[k]) * right[c.entry_right[k]];
-        factors[pair] = sum;
-    }
+// factors[pair] = sum of numbers times components of the right factor
+template <class T> inline void right_factors(const Coupling<T> &c, const T *right, T *__restrict factors) {
+    const T *__restrict value = c.value.data();
+    for (int pair = 0; pair < c.n_pairs; ++pair) factors[pair] = value[pair] * right[c.pair_right[pair]];
+    for (int k = 0; k < c.n_more; ++k) factors[c.more_pair[k]] += c.more_value[k] * right[c.more_right[k]];
 }
 
 // Calls body(V{}, integral N, first channel) over all channels: blocks of 4, 2, 1 registers, then single numbers.
@@ -76,7 +78,7 @@ template <class V, class T> inline void store(T *pointer, int n, const V &value)
 
 // products[q] = radial[path of q] * left[left of q]
 template <class V, int N, class T>
-inline void left_products(const Coupling &c, const T *radial, const T *left, int channels, T *products) {
+inline void left_products(const Coupling<T> &c, const T *radial, const T *left, int channels, T *products) {
     constexpr int block = N * sizeof(V) / sizeof(T);
     for (int q = 0; q < c.n_q; ++q) {
         const T *r = radial + int64_t(c.q_path[q]) * channels, *l = left + int64_t(c.q_left[q]) * channels;
@@ -86,7 +88,7 @@ inline void left_products(const Coupling &c, const T *radial, const T *left, int
 
 // sums[n] = sum over the pairs of q of factor times result component
 template <class V, int N, class T>
-inline void pulled_back(const Coupling &c, int q, const T *factors, const T *out, int channels, V *sums) {
+inline void pulled_back(const Coupling<T> &c, int q, const T *factors, const T *out, int channels, V *sums) {
     for (int n = 0; n < N; ++n) sums[n] = V{};
     for (int k = c.q_start[q]; k < c.q_start[q + 1]; ++k) {
         const int pair = c.q_pairs[k];
@@ -96,17 +98,28 @@ inline void pulled_back(const Coupling &c, int q, const T *factors, const T *out
     }
 }
 
+// The sum of what a register holds, by halves: a chain of sixteen additions would wait for each of them.
+typedef float Float4 __attribute__((vector_size(16)));
+typedef float Float8 __attribute__((vector_size(32)));
+typedef double Double2 __attribute__((vector_size(16)));
+typedef double Double4 __attribute__((vector_size(32)));
+template <class Half, class V> inline Half halved(const V &v) {
+    return load<Half>(reinterpret_cast<const char *>(&v)) + load<Half>(reinterpret_cast<const char *>(&v) + sizeof(Half));
+}
 inline float total(float v) { return v; }
 inline double total(double v) { return v; }
-template <class V> inline auto total(const V &v) -> decltype(v[0] + v[0]) {
-    auto sum = v[0];
-    for (unsigned i = 1; i < sizeof(V) / sizeof(v[0]); ++i) sum += v[i];
-    return sum;
+inline float total(const Wide<float>::Lanes &v) {
+    const Float4 sum = halved<Float4>(halved<Float8>(v));
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+inline double total(const Wide<double>::Lanes &v) {
+    const Double2 sum = halved<Double2>(halved<Double4>(v));
+    return sum[0] + sum[1];
 }
 
 // What one edge adds to the sum of its centre; the right factors lie in `scratch`.
 template <class T>
-inline void add_edge(const Coupling &c, const T *radial, const T *left, int channels, Scratch<T> &scratch, T *sum) {
+inline void add_edge(const Coupling<T> &c, const T *radial, const T *left, int channels, Scratch<T> &scratch, T *sum) {
     over_channels<T>(channels, [&](auto v, auto count, int first) {
         typedef decltype(v) V;
         constexpr int N = decltype(count)::value, block = N * sizeof(V) / sizeof(T);
@@ -128,7 +141,7 @@ inline void add_edge(const Coupling &c, const T *radial, const T *left, int chan
 
 // Calls take(V{}, count, first, path, sums) with the derivative to the radial factors of each path.
 template <class T, class Take>
-inline void each_radial(const Coupling &c, const T *out, const T *left, int channels, const T *factors, Take take) {
+inline void each_radial(const Coupling<T> &c, const T *out, const T *left, int channels, const T *factors, Take take) {
     over_channels<T>(channels, [&](auto v, auto count, int first) {
         typedef decltype(v) V;
         constexpr int N = decltype(count)::value;
@@ -145,17 +158,19 @@ inline void each_radial(const Coupling &c, const T *out, const T *left, int chan
     });
 }
 
-// Derivative to the radial factors; the right factors lie in `scratch`.
+// Derivative to the radial factors, added to them; the right factors lie in `scratch`.
 template <class T>
-inline void pull_radial(const Coupling &c, const T *out, const T *left, int channels, Scratch<T> &scratch, T *radial) {
+inline void pull_radial(const Coupling<T> &c, const T *out, const T *left, int channels, Scratch<T> &scratch, T *radial) {
     each_radial(c, out, left, channels, scratch.factors.data(), [&](auto v, auto count, int64_t at, auto sum) {
-        for (int n = 0; n < decltype(count)::value; ++n) store<decltype(v)>(radial + at, n, sum[n]);
+        typedef decltype(v) V;
+        for (int n = 0; n < decltype(count)::value; ++n)
+            store<V>(radial + at, n, load<V>(radial + at, n) + sum[n]);
     });
 }
 
 // The same, times given slopes of the radial factors, summed.
 template <class T>
-inline T along_radial(const Coupling &c, const T *out, const T *left, const T *slope, int channels, Scratch<T> &scratch) {
+inline T along_radial(const Coupling<T> &c, const T *out, const T *left, const T *slope, int channels, Scratch<T> &scratch) {
     T result = 0;
     each_radial(c, out, left, channels, scratch.factors.data(), [&](auto v, auto count, int64_t at, auto sum) {
         typedef decltype(v) V;
@@ -168,7 +183,7 @@ inline T along_radial(const Coupling &c, const T *out, const T *left, const T *s
 
 // Derivative to the left factor of one edge, added to `sum`; the right factors lie in `scratch`.
 template <class T>
-inline void pull_left(const Coupling &c, const T *out, const T *radial, int channels, Scratch<T> &scratch, T *sum) {
+inline void pull_left(const Coupling<T> &c, const T *out, const T *radial, int channels, Scratch<T> &scratch, T *sum) {
     over_channels<T>(channels, [&](auto v, auto count, int first) {
         typedef decltype(v) V;
         constexpr int N = decltype(count)::value;
@@ -184,7 +199,7 @@ inline void pull_left(const Coupling &c, const T *out, const T *radial, int chan
 
 // Derivative to the right factor of one edge; spends the right factors in `scratch`.
 template <class T>
-inline void pull_right(const Coupling &c, const T *out, const T *radial, const T *left, int channels,
+inline void pull_right(const Coupling<T> &c, const T *out, const T *radial, const T *left, int channels,
                        Scratch<T> &scratch, T *right) {
     T *dots = scratch.factors.data();
     std::fill(dots, dots + c.n_pairs, T(0));
@@ -202,15 +217,24 @@ inline void pull_right(const Coupling &c, const T *out, const T *radial, const T
         }
     });
     std::fill(right, right + c.n_right, T(0));
-    for (int pair = 0; pair < c.n_pairs; ++pair)
-        for (int k = c.entry_start[pair]; k < c.entry_start[pair + 1]; ++k)
-            right[c.entry_right[k]] += T(c.value[k]) * dots[pair];
+    for (int pair = 0; pair < c.n_pairs; ++pair) right[c.pair_right[pair]] += c.value[pair] * dots[pair];
+    for (int k = 0; k < c.n_more; ++k) right[c.more_right[k]] += c.more_value[k] * dots[c.more_pair[k]];
 }
 
 template <class T> struct Edges {
-    int64_t n_atoms, n_edges, channels;
+    int64_t n_atoms, channels;
     const int64_t *neighbour, *reverse, *starts;
     int threads;
 };
+
+// Calls body(i, scratch) for i from 0 on, by all threads.
+template <class T, class Body> void in_parallel(int64_t count, int threads, const Coupling<T> &c, Body body) {
+#pragma omp parallel num_threads(threads)
+    {
+        Scratch<T> scratch(c);
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t i = 0; i < count; ++i) body(i, scratch);
+    }
+}
 
 } // namespace

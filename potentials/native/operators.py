@@ -2,12 +2,12 @@
 
 `torch.ops.gfm_ase.edge_form` and `atom_form` are derivatives of forms that are linear in each of their factors,
 
-    T = Σ_edges Σ_k cg_k out[centre, o_k] radial[edge, p_k] left[neighbour, a_k] right[edge, b_k]
+    T = Σ_edges Σ_k cg_k out[centre, o_k] radial[pair, p_k] left[neighbour, a_k] right[edge, b_k]
     T = Σ_atoms Σ_k cg_k out[atom, o_k] left[atom, a_k] right[atom, b_k] (weight[atom, p_k])
 
 with respect to the factor named by `role`; all but the first form's `right` have channels, over which T sums too. The
 factors given are the others, in the order of `EDGE_ROLES` and `ATOM_ROLES` (`weight` may be left out); `links` are
-neighbour, centre, reverse and starts of `potentials.edges.Edges`.
+those of `links_of`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potentials.edges import Edges
 from potentials.native.build import library
 from potentials.native.tables import ATOM_ROLES, Coupling, atom_table, edge_table
 
@@ -29,6 +30,11 @@ LIBRARY.define("edge_form(str role, str coupling, Tensor[] factors, Tensor[] lin
 LIBRARY.define("atom_form(str role, str coupling, Tensor[] factors) -> Tensor")
 
 
+def links_of(edges: Edges) -> list[Tensor]:
+    """Neighbour, centre, reverse, starts, pair and first of edges."""
+    return [edges.neighbour, edges.centre, edges.reverse, edges.starts, edges.pair, edges.first]
+
+
 def _empty_on_edges(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
     table = Coupling.of(coupling)
     left, right, out = table.sizes
@@ -37,7 +43,7 @@ def _empty_on_edges(role: str, coupling: str, factors: Sequence[Tensor], links: 
     channels = factors[0].shape[-1]  # of `radial` where `out` is wanted, else of `out`
     shape = {
         "out": [n_atoms, out, channels],
-        "radial": [n_edges, len(table.paths), channels],
+        "radial": [links[5].shape[0], len(table.paths), channels],
         "left": [n_atoms, left, channels],
         "right": [n_edges, right],
     }
@@ -48,36 +54,33 @@ def _edge_native(role: str, coupling: str, factors: Sequence[Tensor], links: Seq
     kernels = library()
     if kernels is None:
         return edge_plain(role, coupling, factors, links)
-    neighbour, _, reverse, starts = (link.contiguous() for link in links)
+    neighbour, centre, reverse, starts, pair, first = (link.contiguous() for link in links)
     factors = [factor.contiguous() for factor in factors]
     result = _empty_on_edges(role, coupling, factors, links)
     table, values = edge_table(coupling)
     function = getattr(kernels, f"edge_{role}_{suffix(result)}")
-    sizes = (starts.shape[0] - 1, neighbour.shape[0], factors[0].shape[-1])
+    sizes = (starts.shape[0] - 1, first.shape[0], factors[0].shape[-1])
     function(
         *(ctypes.c_int64(size) for size in sizes),
         torch.get_num_threads(),
         *(ctypes.c_void_p(array.ctypes.data) for array in (table, values)),
-        *pointers(neighbour, reverse, starts, *factors, result),
+        *pointers(neighbour, centre, reverse, starts, pair, first, *factors, result),
     )
     return result
 
 
 def edge_plain(role: str, coupling: str, factors: Sequence[Tensor], links: Sequence[Tensor]) -> Tensor:
     """The same in terms of torch, for other devices and machines without a compiler: a part per path."""
-    table, (neighbour, centre, _, _) = Coupling.of(coupling), links
+    table, (neighbour, centre, _, _, pair, _) = Coupling.of(coupling), links
+    ends = {"out": centre, "left": neighbour, "radial": pair}
     on_edges = dict(zip((name for name in EDGE_ROLES if name != role), factors, strict=True))
-    for name, ends in (("out", centre), ("left", neighbour)):
-        if name in on_edges:
-            on_edges[name] = on_edges[name].index_select(0, ends)
+    on_edges = {n: factor.index_select(0, ends[n]) if n in ends else factor for n, factor in on_edges.items()}
     result = _empty_on_edges(role, coupling, factors, links).zero_()
-    per_edge = result if role in {"radial", "right"} else result.new_zeros([len(neighbour), *result.shape[1:]])
+    per_edge = result.new_zeros([len(neighbour), *result.shape[1:]])
     letters = {"out": "eok", "radial": "ek", "left": "eak", "right": "eb"}
     for number, where, values in _paths(table, result):
         _add_path(per_edge, role, on_edges, {**where, "radial": number}, (values, letters))
-    if role in {"radial", "right"}:
-        return result
-    return result.index_add_(0, centre if role == "out" else neighbour, per_edge)
+    return result.index_add_(0, ends[role], per_edge) if role in ends else per_edge
 
 
 def _add_path(

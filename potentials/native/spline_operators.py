@@ -2,7 +2,7 @@
 
 `table` is [knots, 3, P * C]: value, slope times step and curvature times step² of each path and channel at each knot.
 `inputs` are distance [E], left [N, L, C] and right [E, M]; `grid` is the distance of the first knot and the step, Å;
-`links` as in `potentials.native.operators`.
+`links` are neighbour, centre, reverse and starts of `potentials.edges.Edges`.
 """
 
 from __future__ import annotations
@@ -46,13 +46,18 @@ class _Sum:
             links=[link.contiguous() for link in self.links],
         )
 
+    def links_of_single_edges(self) -> list[Tensor]:
+        """As `potentials.native.operators.links_of` has them, if each edge were a pair of its own."""
+        rows_E = torch.arange(self.links[0].shape[0], device=self.links[0].device)
+        return [*self.links, rows_E, rows_E]
+
     def arguments(self) -> list[Any]:
         """What both kernels take before their inputs."""
         neighbour, _, reverse, starts = self.links
         numbers, values = edge_table(self.coupling)
         left_NLC = self.inputs[1]
         return [
-            *(ctypes.c_int64(size) for size in (left_NLC.shape[0], neighbour.shape[0], left_NLC.shape[2])),
+            *(ctypes.c_int64(size) for size in (left_NLC.shape[0], left_NLC.shape[2])),
             torch.get_num_threads(),
             *(ctypes.c_void_p(array.ctypes.data) for array in (numbers, values)),
             *pointers(neighbour, reverse, starts, self.table),
@@ -102,7 +107,7 @@ def _sum_plain(of: _Sum) -> Tensor:
     distance_E, left_NLC, right_EM = of.inputs
     radial_EF, _ = radial_from_table(of.grid, of.table, distance_E)
     radial_EPC = radial_EF.view(len(radial_EF), -1, left_NLC.shape[2])
-    return edge_plain("out", of.coupling, [radial_EPC, left_NLC, right_EM], of.links)
+    return edge_plain("out", of.coupling, [radial_EPC, left_NLC, right_EM], of.links_of_single_edges())
 
 
 def _empty_gradients(of: _Sum, out_gradient: Tensor, of_left: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,11 +137,12 @@ def _gradients_plain(of: _Sum, out_gradient: Tensor, of_left: bool) -> tuple[Ten
     distance_E, left_NLC, right_EM = of.inputs
     radial_EF, slope_EF = radial_from_table(of.grid, of.table, distance_E)
     radial_EPC = radial_EF.view(len(radial_EF), -1, left_NLC.shape[2])
-    to_radial = edge_plain("radial", of.coupling, [out_gradient, left_NLC, right_EM], of.links)
-    to_right = edge_plain("right", of.coupling, [out_gradient, radial_EPC, left_NLC], of.links)
+    links = of.links_of_single_edges()
+    to_radial = edge_plain("radial", of.coupling, [out_gradient, left_NLC, right_EM], links)
+    to_right = edge_plain("right", of.coupling, [out_gradient, radial_EPC, left_NLC], links)
     to_left = left_NLC.new_empty([0])
     if of_left:
-        to_left = edge_plain("left", of.coupling, [out_gradient, radial_EPC, right_EM], of.links)
+        to_left = edge_plain("left", of.coupling, [out_gradient, radial_EPC, right_EM], links)
     return (to_radial.flatten(1) * slope_EF).sum(1), to_left, to_right
 
 

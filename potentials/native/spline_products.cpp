@@ -59,72 +59,62 @@ void interpolate(const Spline<T> &spline, double distance, int size, T *values, 
 }
 
 template <class T>
-void spline_out(Edges<T> g, Coupling c, Spline<T> spline, const T *distance, const T *left, const T *right, T *out) {
+void spline_out(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const T *distance, const T *left, const T *right, T *out) {
     const int channels = int(g.channels), size = c.n_paths * channels;
-#pragma omp parallel num_threads(g.threads)
-    {
-        Scratch<T> scratch(c);
-        std::vector<T> radial(size);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
-            T *sum = out + atom * c.n_out * channels;
-            std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
-            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-                const int64_t other = g.neighbour[edge];
-                interpolate<T>(spline, distance[edge], size, radial.data(), nullptr);
-                right_factors(c, right + edge * c.n_right, scratch.factors.data());
-                add_edge(c, radial.data(), left + other * c.n_left * channels, channels, scratch, sum);
-            }
+    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
+        scratch.radial.resize(size);
+        T *sum = out + atom * c.n_out * channels, *radial = scratch.radial.data();
+        std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+            interpolate<T>(spline, distance[edge], size, radial, nullptr);
+            right_factors(c, right + edge * c.n_right, scratch.factors.data());
+            add_edge(c, radial, left + g.neighbour[edge] * c.n_left * channels, channels, scratch, sum);
         }
-    }
+    });
 }
 
 // All first derivatives at once. `left_grad` may be absent: where the features do not depend on positions.
 template <class T>
-void spline_gradients(Edges<T> g, Coupling c, Spline<T> spline, const T *distance, const T *left, const T *right,
+void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const T *distance, const T *left, const T *right,
                       const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {
     const int channels = int(g.channels), size = c.n_paths * channels;
-#pragma omp parallel num_threads(g.threads)
-    {
-        Scratch<T> scratch(c);
-        std::vector<T> radial(size), slope(size);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
-            T *pulled = left_grad ? left_grad + atom * c.n_left * channels : nullptr;
-            if (pulled) std::fill(pulled, pulled + int64_t(c.n_left) * channels, T(0));
-            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-                const int64_t other = g.neighbour[edge];
-                const T *l = left + other * c.n_left * channels;
-                const T *own = out_grad + atom * c.n_out * channels, *others = out_grad + other * c.n_out * channels;
-                interpolate<T>(spline, distance[edge], size, radial.data(), slope.data());
-                right_factors(c, right + edge * c.n_right, scratch.factors.data());
-                distance_grad[edge] = along_radial(c, own, l, slope.data(), channels, scratch);
-                pull_right(c, own, radial.data(), l, channels, scratch, right_grad + edge * c.n_right);
-                if (!pulled) continue;
-                right_factors(c, right + g.reverse[edge] * c.n_right, scratch.factors.data());
-                pull_left(c, others, radial.data(), channels, scratch, pulled);
-            }
+    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
+        scratch.radial.resize(size), scratch.slope.resize(size);
+        T *pulled = left_grad ? left_grad + atom * c.n_left * channels : nullptr;
+        T *radial = scratch.radial.data(), *slope = scratch.slope.data();
+        if (pulled) std::fill(pulled, pulled + int64_t(c.n_left) * channels, T(0));
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+            const int64_t other = g.neighbour[edge];
+            const T *l = left + other * c.n_left * channels;
+            const T *own = out_grad + atom * c.n_out * channels, *others = out_grad + other * c.n_out * channels;
+            interpolate<T>(spline, distance[edge], size, radial, slope);
+            right_factors(c, right + edge * c.n_right, scratch.factors.data());
+            distance_grad[edge] = along_radial(c, own, l, slope, channels, scratch);
+            pull_right(c, own, radial, l, channels, scratch, right_grad + edge * c.n_right);
+            if (!pulled) continue;
+            right_factors(c, right + g.reverse[edge] * c.n_right, scratch.factors.data());
+            pull_left(c, others, radial, channels, scratch, pulled);
         }
-    }
+    });
 }
 
 } // namespace
 
 #define BOTH(T, SUFFIX)                                                                                               \
     extern "C" void spline_out_##SUFFIX(                                                                              \
-        int64_t n_atoms, int64_t n_edges, int64_t channels, int threads, const int32_t *table, const double *values,  \
+        int64_t n_atoms, int64_t channels, int threads, const int32_t *table, const double *values,                   \
         const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
         int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right, T *out) {       \
-        spline_out(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads}, Coupling(table, values),\
+        spline_out(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads}, Coupling<T>(table, values),\
                    Spline<T>{knots, n_knots, start, step}, distance, left, right, out);                               \
     }                                                                                                                 \
     extern "C" void spline_gradients_##SUFFIX(                                                                        \
-        int64_t n_atoms, int64_t n_edges, int64_t channels, int threads, const int32_t *table, const double *values,  \
+        int64_t n_atoms, int64_t channels, int threads, const int32_t *table, const double *values,                   \
         const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
         int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right,                 \
         const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {                                           \
-        spline_gradients(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads},                   \
-                         Coupling(table, values), Spline<T>{knots, n_knots, start, step}, distance,                   \
+        spline_gradients(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads},                   \
+                         Coupling<T>(table, values), Spline<T>{knots, n_knots, start, step}, distance,                   \
                          left, right, out_grad, distance_grad, left_grad, right_grad);                                \
     }
 BOTH(float, float32)

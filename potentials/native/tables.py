@@ -90,7 +90,9 @@ def edge_table(key: str) -> tuple[Integers, Floats]:
     pair_out, pair_q = both[first].T
     by_q = np.argsort(pair_q, kind="stable")
     q_path, q_left = zip(*q_of, strict=True)
-    header = [left, right, out, len(coupling.paths), len(q_of), len(first)]
+    one = np.isin(np.arange(len(rows)), first)  # of each pair its first entry, and what else there is
+    pair_K = one.cumsum() - 1
+    header = [left, right, out, len(coupling.paths), len(q_of), len(first), len(rows) - len(first)]
     parts: list[Sequence[int] | NDArray[np.int64]] = [
         header,
         q_path,
@@ -100,10 +102,12 @@ def edge_table(key: str) -> tuple[Integers, Floats]:
         pair_out,
         _starts(pair_q, len(q_of)),
         by_q,
-        np.r_[first, len(rows)],
-        rows[:, 1],
+        rows[one, 1],
+        pair_K[~one],
+        rows[~one, 1],
     ]
-    return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts]), numbers
+    table = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
+    return table, np.concatenate([numbers[one], numbers[~one]])
 
 
 ATOM_ROLES = ("out", "left", "right", "weight")

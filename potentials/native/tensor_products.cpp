@@ -4,79 +4,66 @@
 
 namespace {
 
+// An edge and its reverse have the same radial factors: those of their pair.
+template <class T> struct Pairs {
+    int64_t n_pairs;
+    const int64_t *centre, *pair, *first; // of each edge, of each edge, of each pair
+};
+
 template <class T>
-void edge_out(Edges<T> g, Coupling c, const T *radial, const T *left, const T *right, T *out) {
+void edge_out(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *radial, const T *left, const T *right, T *out) {
     const int channels = int(g.channels);
-#pragma omp parallel num_threads(g.threads)
-    {
-        Scratch<T> scratch(c);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
-            T *sum = out + atom * c.n_out * channels;
-            std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
-            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-                right_factors(c, right + edge * c.n_right, scratch.factors.data());
-                const T *r = radial + edge * c.n_paths * channels, *l = left + g.neighbour[edge] * c.n_left * channels;
-                add_edge(c, r, l, channels, scratch, sum);
-            }
+    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
+        T *sum = out + atom * c.n_out * channels;
+        std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+            right_factors(c, right + edge * c.n_right, scratch.factors.data());
+            const T *r = radial + pairs.pair[edge] * c.n_paths * channels;
+            add_edge(c, r, left + g.neighbour[edge] * c.n_left * channels, channels, scratch, sum);
         }
-    }
+    });
 }
 
 template <class T>
-void edge_radial(Edges<T> g, Coupling c, const T *out, const T *left, const T *right, T *radial) {
+void edge_radial(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, const T *left, const T *right, T *radial) {
     const int channels = int(g.channels);
-#pragma omp parallel num_threads(g.threads)
-    {
-        Scratch<T> scratch(c);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
-            const T *o = out + atom * c.n_out * channels;
-            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-                right_factors(c, right + edge * c.n_right, scratch.factors.data());
-                const T *l = left + g.neighbour[edge] * c.n_left * channels;
-                pull_radial(c, o, l, channels, scratch, radial + edge * c.n_paths * channels);
-            }
+    in_parallel<T>(pairs.n_pairs, g.threads, c, [&](int64_t pair, Scratch<T> &scratch) {
+        T *sum = radial + pair * c.n_paths * channels;
+        std::fill(sum, sum + int64_t(c.n_paths) * channels, T(0));
+        for (const int64_t edge : {pairs.first[pair], g.reverse[pairs.first[pair]]}) {
+            right_factors(c, right + edge * c.n_right, scratch.factors.data());
+            const T *o = out + pairs.centre[edge] * c.n_out * channels;
+            pull_radial(c, o, left + g.neighbour[edge] * c.n_left * channels, channels, scratch, sum);
         }
-    }
+    });
 }
 
 // Each atom collects from the edges in which it is the neighbour: the reverses of its own.
 template <class T>
-void edge_left(Edges<T> g, Coupling c, const T *out, const T *radial, const T *right, T *left) {
+void edge_left(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, const T *radial, const T *right, T *left) {
     const int channels = int(g.channels);
-#pragma omp parallel num_threads(g.threads)
-    {
-        Scratch<T> scratch(c);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
-            T *sum = left + atom * c.n_left * channels;
-            std::fill(sum, sum + int64_t(c.n_left) * channels, T(0));
-            for (int64_t own = g.starts[atom]; own < g.starts[atom + 1]; ++own) {
-                const int64_t edge = g.reverse[own];
-                right_factors(c, right + edge * c.n_right, scratch.factors.data());
-                const T *r = radial + edge * c.n_paths * channels, *o = out + g.neighbour[own] * c.n_out * channels;
-                pull_left(c, o, r, channels, scratch, sum);
-            }
+    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
+        T *sum = left + atom * c.n_left * channels;
+        std::fill(sum, sum + int64_t(c.n_left) * channels, T(0));
+        for (int64_t own = g.starts[atom]; own < g.starts[atom + 1]; ++own) {
+            right_factors(c, right + g.reverse[own] * c.n_right, scratch.factors.data());
+            const T *r = radial + pairs.pair[own] * c.n_paths * channels;
+            pull_left(c, out + g.neighbour[own] * c.n_out * channels, r, channels, scratch, sum);
         }
-    }
+    });
 }
 
 template <class T>
-void edge_right(Edges<T> g, Coupling c, const T *out, const T *radial, const T *left, T *right) {
+void edge_right(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, const T *radial, const T *left, T *right) {
     const int channels = int(g.channels);
-#pragma omp parallel num_threads(g.threads)
-    {
-        Scratch<T> scratch(c);
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t atom = 0; atom < g.n_atoms; ++atom) {
-            const T *o = out + atom * c.n_out * channels;
-            for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-                const T *r = radial + edge * c.n_paths * channels, *l = left + g.neighbour[edge] * c.n_left * channels;
-                pull_right(c, o, r, l, channels, scratch, right + edge * c.n_right);
-            }
+    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
+        const T *o = out + atom * c.n_out * channels;
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+            const T *r = radial + pairs.pair[edge] * c.n_paths * channels;
+            const T *l = left + g.neighbour[edge] * c.n_left * channels;
+            pull_right(c, o, r, l, channels, scratch, right + edge * c.n_right);
         }
-    }
+    });
 }
 
 // result[r[k]] = sum of value[k] one[a[k]] two[b[k]] (three[c[k]]) over the entries k of each r; `three` may be absent.
@@ -113,12 +100,13 @@ void atom_product(int64_t n_atoms, int channels, int threads, const int32_t *tab
 } // namespace
 
 #define EDGE(NAME, T, SUFFIX)                                                                                         \
-    extern "C" void NAME##_##SUFFIX(int64_t n_atoms, int64_t n_edges, int64_t channels, int threads,                  \
+    extern "C" void NAME##_##SUFFIX(int64_t n_atoms, int64_t n_pairs, int64_t channels, int threads,                  \
                                     const int32_t *table, const double *values, const int64_t *neighbour,             \
-                                    const int64_t *reverse, const int64_t *starts, const T *one, const T *two,        \
+                                    const int64_t *centre, const int64_t *reverse, const int64_t *starts,             \
+                                    const int64_t *pair, const int64_t *first, const T *one, const T *two,            \
                                     const T *three, T *result) {                                                      \
-        NAME(Edges<T>{n_atoms, n_edges, channels, neighbour, reverse, starts, threads}, Coupling(table, values), one, \
-             two, three, result);                                                                                     \
+        NAME(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads},                                        \
+             Pairs<T>{n_pairs, centre, pair, first}, Coupling<T>(table, values), one, two, three, result);               \
     }
 #define BOTH(T, SUFFIX)                                                                                               \
     EDGE(edge_out, T, SUFFIX)                                                                                         \

@@ -43,6 +43,7 @@ MOVES: dict[str, tuple[Move, Move]] = {
             torch.zeros(atoms(edges), *values.shape[1:]).to(values).index_add(0, edges.neighbour, values)
         ),
     ),
+    "of_pairs": (Edges.of_pairs, lambda edges, values: values[edges.first]),
 }
 
 
@@ -113,3 +114,7 @@ def test_edges_of_a_graph() -> None:
     for atom in range(graph.n_atoms):
         of_atom = torch.nonzero(graph.edge_index[1] == atom)[:, 0]
         assert torch.equal(edges.rows[edges.starts[atom] : edges.starts[atom + 1]], of_atom)
+    assert 2 * len(edges.first) == graph.n_edges
+    assert torch.equal(edges.pair[edges.first], torch.arange(len(edges.first)))
+    assert torch.equal(edges.pair[edges.reverse], edges.pair)
+    assert bool((edges.first < edges.reverse[edges.first]).all())

@@ -46,10 +46,10 @@ def random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 def edge_factors(coupling: Coupling, edges: Edges, channels: int, dtype: torch.dtype) -> dict[str, Tensor]:
     left, right, out = coupling.sizes
-    n_atoms, n_edges = edges.starts.shape[0] - 1, edges.centre.shape[0]
+    n_atoms, n_edges, n_pairs = (len(one) for one in (edges.starts[1:], edges.centre, edges.first))
     return {
         "out": random(n_atoms, out, channels, dtype=dtype),
-        "radial": random(n_edges, len(coupling.paths), channels, dtype=dtype),
+        "radial": random(n_pairs, len(coupling.paths), channels, dtype=dtype),
         "left": random(n_atoms, left, channels, dtype=dtype),
         "right": random(n_edges, right, dtype=dtype),
     }
@@ -66,7 +66,7 @@ def assert_close(found: Tensor, wanted: Tensor) -> None:
 def test_kernels_are_the_sums_that_torch_makes(coupling: Coupling, channels: int, dtype: torch.dtype) -> None:
     assert build.library() is not None, "the development environment has a compiler"
     edges = edges_of_crystal()
-    links = [edges.neighbour, edges.centre, edges.reverse, edges.starts]
+    links = operators.links_of(edges)
     factors = edge_factors(coupling, edges, channels, dtype)
     for role in operators.EDGE_ROLES:
         others = [factor for name, factor in factors.items() if name != role]
@@ -86,9 +86,10 @@ def test_sums_are_those_of_a_loop_over_edges_and_entries() -> None:
     factors = edge_factors(coupling, edges, 2, torch.float64)
     wanted = torch.zeros_like(factors["out"])
     rows, values = coupling.entries()
-    for edge, (centre, neighbour) in enumerate(zip(edges.centre.tolist(), edges.neighbour.tolist(), strict=True)):
+    ends = [one.tolist() for one in (edges.centre, edges.neighbour, edges.pair)]
+    for edge, (centre, neighbour, pair) in enumerate(zip(*ends, strict=True)):
         for (a, b, o, path), value in zip(rows.tolist(), values.tolist(), strict=True):
-            pull = factors["radial"][edge, path] * factors["left"][neighbour, a] * factors["right"][edge, b]
+            pull = factors["radial"][pair, path] * factors["left"][neighbour, a] * factors["right"][edge, b]
             wanted[centre, o] += value * pull
     assert_close(edge_product(coupling, factors["radial"], factors["left"], factors["right"], edges), wanted)
 
