@@ -22,11 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import Timing, describe, measure
-from potentials.backbones.ember import Ember, EmberConfig, EmberLayer
+from potentials.backbones.ember import Ember, EmberConfig
+from potentials.backbones.many_body import ManyBodyLayer
 from potentials.compiled import CompiledPotential
 from potentials.graph import AtomicGraph
 from potentials.native.tables import Coupling, edge_table
 from potentials.potential import Potential, PotentialConfig
+from potentials.product_basis import ElementLinear
 from potentials.structures import graph_from_atoms
 
 BYTES = 4
@@ -45,23 +47,26 @@ def edge_operations(coupling: Coupling, channels: int, *, of_left: bool) -> tupl
     return forward * channels, gradients * channels
 
 
-def atom_operations(layer: EmberLayer, channels: int) -> tuple[int, int]:
+def atom_operations(layer: ManyBodyLayer, skip: ElementLinear | None, channels: int) -> tuple[int, int]:
     """Floating-point operations of one atom in a layer: products of components, and matrix products; both ways."""
-    entries = sum(len(coupling.entries()[1]) for coupling in (layer.second, layer.third))
-    linear = [layer.send, layer.mix, layer.gather, layer.keep]
-    components = sum(module.degree_ML.shape[0] for module in linear)
-    dense = 3  # the scalars' own network, and what the layer says
+    powers = layer.products.powers
+    parts = (powers.first, powers.second, powers.third, powers.last)
+    entries = sum(len(coupling.entries()[1]) for coupling in parts if coupling is not None)
+    components = sum(module.degree_ML.shape[0] for module in (layer.before, layer.mix, layer.after)) + 1  # the readout
+    components += 0 if skip is None else len(skip.tables) ** 2
     # forward and, where it depends on positions, back: twice for a product of two factors, once for a map
-    return 3 * 4 * entries * channels, 2 * 2 * (components + dense) * channels**2
+    return 3 * 4 * entries * channels, 2 * 2 * components * channels**2
 
 
-def bytes_of_atom(layer: EmberLayer, channels: int, neighbours: float) -> float:
+def bytes_of_atom(layer: ManyBodyLayer, channels: int, neighbours: float) -> float:
     """Bytes that the kernels of a layer move for one atom, forward and back."""
     left, harmonics, density = layer.coupling.sizes
     out = (layer.l_out + 1) ** 2
     per_edge = 2 * (8 + 8 + BYTES + BYTES * harmonics) + BYTES * (1 + harmonics)
     per_edge += 2 * BYTES * channels * left + BYTES * channels * density  # gathered: features, gradient of the density
-    atoms = 12 * density + 4 * out + 6 * left + 2 * (len(layer.second.paths) + len(layer.third.paths))
+    last = layer.products.powers.last
+    partners = last.sizes[0] if last is not None else 0
+    atoms = 12 * density + 4 * out + 6 * left + 6 * partners
     return neighbours * per_edge + BYTES * channels * atoms
 
 
@@ -95,12 +100,12 @@ def crystals(largest: int) -> dict[str, Atoms]:
 def costs(backbone: Ember, neighbours: float) -> tuple[float, float]:
     """MFLOP and kB of one atom."""
     operations, moved = 0.0, 0.0
-    for layer in backbone.layers:
-        assert isinstance(layer, EmberLayer)
+    for layer, skip in zip(backbone.layers, [None, *backbone.skips], strict=True):
+        assert isinstance(layer, ManyBodyLayer)
         on_edges = edge_operations(
             layer.coupling, backbone.width, of_left=layer.l_in > 0 or layer is not backbone.layers[0]
         )
-        operations += neighbours * sum(on_edges) + sum(atom_operations(layer, backbone.width))
+        operations += neighbours * sum(on_edges) + sum(atom_operations(layer, skip, backbone.width))
         moved += bytes_of_atom(layer, backbone.width, neighbours)
     return operations / 1e6, moved / 1e3
 

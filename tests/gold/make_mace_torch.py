@@ -18,7 +18,8 @@ from mace import modules
 from mace.modules.models import o3  # e3nn's, which loads its constants after mace has let it
 from torch import Tensor
 
-from potentials.backbones.mace import MACE, MACEConfig, MACELayer
+from potentials.backbones.mace import MACE, MACEConfig
+from potentials.backbones.many_body import ManyBodyLayer
 from potentials.derivatives import prepare
 from potentials.product_basis import SymmetricProduct
 from potentials.spherical import real_harmonics
@@ -92,7 +93,7 @@ def by_degree(linear: Any) -> Tensor:
     return torch.stack([weights[degree, degree] for degree in range(len(weights))])
 
 
-def layer_weights(ours: MACELayer, interaction: Any, product: Any) -> dict[str, Tensor]:
+def layer_weights(ours: ManyBodyLayer, interaction: Any, product: Any) -> dict[str, Tensor]:
     """Names and weights of one of our layers, tables with rows for `ELEMENTS` alone."""
     state = {"before.weight_LCD": by_degree(interaction.linear_up), "after.weight_LCD": by_degree(product.linear)}
     ends = [(ours.coupling.left[a], ours.coupling.right[b], ours.coupling.out[o]) for a, b, o in ours.coupling.paths]
