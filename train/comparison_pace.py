@@ -64,7 +64,7 @@ def measure_pace(run: Run, minutes: float | None) -> Pace:
     compile_seconds = warm_up(run)
     spare = Potential(run.potential.config).to(run.device)
     restore(spare, run.potential.state_dict())
-    optimizer = Optimizer(spare, run.config.optimizer)
+    optimizer = Optimizer(spare, run.config.optimizer, elements=run.optimizer.elements)
     epoch = run.plan.epoch(0)
     longest = MEASURED_SECONDS if minutes is None else min(MEASURED_SECONDS, 60 * minutes / 20)
     spent, atoms = 0.0, 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from potentials.backbones.base import N_ELEMENTS
 from train.config import OptimizerConfig
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
@@ -37,18 +38,31 @@ class Optimizer:
         config: settings.
         extra: parameters beside those of the module, by name: log-variances of a loss. They are stepped `EXTRA_RATE`
             times as fast, and neither decay nor count in the norm that is clipped, nor are they averaged.
+        elements: atomic numbers that there are in training. Other rows of tables by element never have a gradient, and
+            are left out of all work; without it every row is stepped, to the same end.
     """
 
     def __init__(
-        self, module: nn.Module, config: OptimizerConfig, extra: Mapping[str, nn.Parameter] | None = None
+        self,
+        module: nn.Module,
+        config: OptimizerConfig,
+        extra: Mapping[str, nn.Parameter] | None = None,
+        elements: Tensor | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.elements = config, elements
         self.steps = 0
         self.names = [name for name, _ in module.named_parameters()]
-        self.parameters = [parameter for _, parameter in module.named_parameters()]
+        self.whole = [parameter for _, parameter in module.named_parameters()]
         embeddings = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
-        decayed = [p for p in self.parameters if p.dim() > 1 and id(p) not in embeddings]
-        kept = [p for p in self.parameters if p.dim() <= 1 or id(p) in embeddings]
+        tables = [elements is not None and id(p) in embeddings and len(p) == N_ELEMENTS for p in self.whole]
+        self.rows = [elements if table else None for table in tables]
+        self.parameters = [
+            parameter if rows is None else nn.Parameter(parameter.detach()[rows])
+            for parameter, rows in zip(self.whole, self.rows, strict=True)
+        ]
+        no_decay = [p.dim() <= 1 or id(p) in embeddings for p in self.whole]
+        decayed = [p for p, without in zip(self.parameters, no_decay, strict=True) if not without]
+        kept = [p for p, without in zip(self.parameters, no_decay, strict=True) if without]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
         self.adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
         self.extra = dict(extra or {})
@@ -67,6 +81,11 @@ class Optimizer:
         Returns:
             The norm of all gradients before clipping.
         """
+        self._read_rows()
+        gradients = [
+            gradient if rows is None else gradient.index_select(0, rows)
+            for gradient, rows in zip(gradients, self.rows, strict=True)
+        ]
         norm = torch.nn.utils.get_total_norm(gradients)
         if self.config.clip_norm is not None:
             factor = (self.config.clip_norm / (norm + 1e-12)).clamp(max=1.0)
@@ -81,12 +100,24 @@ class Optimizer:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         self.steps += 1
+        for whole, parameter, rows in zip(self.whole, self.parameters, self.rows, strict=True):
+            if rows is not None:
+                whole.data.index_copy_(0, rows, parameter.data)
         self._update_average()
         return float(norm)
 
     def averaged(self) -> dict[str, Tensor]:
         """The averaged weights by name (the weights themselves where `ema_decay` is none)."""
-        return dict(zip(self.names, self.average, strict=True))
+        return {
+            name: average if rows is None else whole.detach().index_copy(0, rows, average)
+            for name, whole, average, rows in zip(self.names, self.whole, self.average, self.rows, strict=True)
+        }
+
+    def _read_rows(self) -> None:
+        """Somebody may have set the module's weights."""
+        for whole, parameter, rows in zip(self.whole, self.parameters, self.rows, strict=True):
+            if rows is not None:
+                torch.index_select(whole.data, 0, rows, out=parameter.data)
 
     def _update_average(self) -> None:
         weights = [parameter.detach() for parameter in self.parameters]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from potentials.compiled import CompiledPotential
@@ -79,7 +80,8 @@ class Run:
         self.step = LossAndGradients(self.potential, self.tasks, self.weights, compiled=config.compile)
         self.evaluate: Evaluate = CompiledPotential(self.averaged) if config.compile else self.averaged
         self.balance = Balance(config.loss, self.tasks, self.potential)
-        self.optimizer = Optimizer(self.potential, config.optimizer, self.balance.parameters)
+        elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
+        self.optimizer = Optimizer(self.potential, config.optimizer, self.balance.parameters, elements)
         self.structures = union(datasets, "train")
         sizes = [(one.graph.n_atoms, one.graph.n_edges) for one in self.structures]
         sources = [one.source[0] for one in self.structures]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from potentials.backbones.base import N_ELEMENTS
 from train.config import OptimizerConfig
 from train.optimizer import Optimizer, learning_rate
 
@@ -157,6 +158,32 @@ def test_state_round_trip_goes_on_bit_for_bit() -> None:
         assert torch.equal(value, resumed.state()[name]), name
     # what was loaded is not written into
     assert float(saved["step.linear.weight"]) == 3.0
+
+
+def test_rows_without_elements_are_left_out_to_the_same_end() -> None:
+    elements, left_out = torch.tensor([1, 6, 8]), torch.tensor([0, 7, 118])
+    own, twin = module(), module()
+    for one in (own, twin):
+        torch.manual_seed(5)
+        one["embedding"] = nn.Embedding(N_ELEMENTS, 3).double()
+    before = own["embedding"].weight.detach().clone()
+    config = settings(weight_decay=0.1, clip_norm=3.0)
+    few, all_rows = Optimizer(own, config, elements=elements), Optimizer(twin, config)
+    for step in range(4):
+        if step == 2:  # as a resumed run does
+            saved = {name: value.clone() for name, value in few.state().items()}
+            few = Optimizer(own, config, elements=elements)
+            few.load_state(saved, 2)
+        given = gradients(own, step)
+        given[0] = torch.zeros_like(given[0]).index_copy(0, elements, given[0][elements])
+        norms = [one.step([value.clone() for value in given], 0.2) for one in (few, all_rows)]
+        assert abs(norms[0] - norms[1]) < 1e-13 * norms[1]
+    for name, parameter in own.named_parameters():
+        torch.testing.assert_close(parameter, twin.get_parameter(name), rtol=0, atol=1e-14)
+        torch.testing.assert_close(few.averaged()[name], all_rows.averaged()[name], rtol=0, atol=1e-14)
+    assert torch.equal(own["embedding"].weight[left_out], before[left_out])
+    assert not torch.equal(own["embedding"].weight[elements], before[elements])
+    assert few.state()["exp_avg.embedding.weight"].shape == (3, 3)
 
 
 def test_state_before_the_first_step() -> None:

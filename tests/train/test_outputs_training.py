@@ -201,7 +201,8 @@ def test_start_from_another_potential(make_config: MakeConfig, two_data_sets: Ma
     for name, weight in run.potential.named_parameters():
         assert (name in trained) == ("outputs" not in name)
         assert name not in trained or torch.equal(weight, trained[name])
-    assert torch.equal(run.optimizer.average[0], run.potential.get_parameter(run.optimizer.names[0]))
+    for name, average in run.optimizer.averaged().items():
+        assert torch.equal(average, run.potential.get_parameter(name))
     with pytest.raises(ValueError, match=r"sees charge and spin; set potential.charge_and_spin = true"):
         start()
     with pytest.raises(ValueError, match=r"has backbone\.width = 16 and the run file 8; they must be the same"):
