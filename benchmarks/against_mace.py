@@ -161,7 +161,7 @@ def _training_calls(name: str, label: str, data: Path | None) -> dict[str, Call]
     potential = potential_of(name, label)
     compiled = label.endswith("compiled")
     step = LossAndGradients(potential, tasks_of(LossConfig(), ()), [1.0], compiled=compiled)
-    optimizer = Optimizer(potential, OptimizerConfig())
+    optimizer = Optimizer(potential, OptimizerConfig(), elements=batch.graph.numbers.unique())
     return {what: lambda: optimizer.step(step(batch).gradients, 0.5)}
 
 

@@ -86,7 +86,7 @@ def throughput(name: str, batch: Labelled, compiled: bool, repeats: int) -> dict
     config = BACKBONES[backbone][0](cutoff=CUTOFF, **size, **SETTINGS.get(backbone, {}))
     potential = Potential(PotentialConfig(backbone=config, heads=("emt",)))
     step = LossAndGradients(potential, tasks_of(LossConfig(), ()), [1.0], compiled=compiled)
-    optimizer = Optimizer(potential, OptimizerConfig())
+    optimizer = Optimizer(potential, OptimizerConfig(), elements=batch.graph.numbers.unique())
     evaluate = CompiledPotential(potential) if compiled else potential
 
     def train() -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from potentials.derivatives import TensorInputs
 from potentials.edges import EdgeGeometry, Edges, sum_segments
+from potentials.exact import ExactBuffers
 from potentials.output_config import OutputConfig
 from potentials.radial import BesselBasis, polynomial_envelope
 
@@ -106,7 +107,7 @@ class PairWeights(nn.Module):
         return weight_E
 
 
-class Output(nn.Module, ABC):
+class Output(ExactBuffers, ABC):
     """One output; a subclass says what an atom contributes.
 
     Values are scaled and shifted per data set by numbers fitted to the training labels, as energies are; these are
@@ -124,16 +125,6 @@ class Output(nn.Module, ABC):
         self.register_buffer("scale_D", torch.ones(len(heads), dtype=torch.float64))
         self.register_buffer("shift_D", torch.zeros(len(heads), dtype=torch.float64))
         self.register_buffer("trained_D", torch.zeros(len(heads), dtype=torch.bool))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow to another device, but never to a lower precision."""
-        exact = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        for name, buffer in exact.items():
-            moved = self._buffers[name]
-            assert moved is not None
-            self._buffers[name] = buffer.to(moved.device)
-        return self
 
     def set_scale(self, head: str, scale: float, shift: float = 0.0) -> None:
         """Scale and shift of a data set, in the unit of the output; from then on it counts as trained."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from torch import Tensor, nn
+from torch import Tensor
 
 from potentials.backbones.base import N_ELEMENTS
+from potentials.exact import ExactBuffers
 
 
-class References(nn.Module):
+class References(ExactBuffers):
     """E = Σ_atoms (scale · ε + shift) + Σ E0[data set, Z], in float64 whatever the network's dtype.
 
     Buffers, not parameters: fitted on the training split before training, stored with the checkpoint.
@@ -34,16 +34,6 @@ class References(nn.Module):
         self.register_buffer("known_DZ", torch.zeros(count, N_ELEMENTS, dtype=torch.bool))
         self.register_buffer("scale_D", torch.ones(count, dtype=torch.float64))
         self.register_buffer("shift_D", torch.zeros(count, dtype=torch.float64))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow to another device, but never to a lower precision: energies stay in float64."""
-        exact = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        for name, buffer in exact.items():
-            moved = self._buffers[name]
-            assert moved is not None
-            self._buffers[name] = buffer.to(moved.device)
-        return self
 
     def set_head(self, head: str, e0: Mapping[str, float], *, scale: float = 1.0, shift: float = 0.0) -> None:
         """Set the references of one data set.
