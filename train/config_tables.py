@@ -74,7 +74,8 @@ class TermConfig(Table):
     """One term of the loss.
 
     Attributes:
-        kind: "l1" absolute, "l2" squared, or "huber" deviation: squared up to `delta`, linear beyond.
+        kind: "l1" absolute, "l2" squared, or "huber" deviation: squared up to `delta`, linear beyond. Which one is
+            better depends on the data: see docs/train.md.
         weight: factor of the term; 0 leaves it out.
         delta: where Huber turns linear, in the unit of the quantity.
     """
