@@ -89,6 +89,7 @@ def crystals() -> dict[str, Atoms]:
         "Cu 64": bulk("Cu", a=3.61) * (4, 4, 4),
         "Si 216": bulk("Si", cubic=True) * (3, 3, 3),
         "Si 1,728": bulk("Si", cubic=True) * (6, 6, 6),
+        "Cu 1,728": bulk("Cu", a=3.61) * (12, 12, 12),
     }
     for atoms in made.values():
         atoms.rattle(0.05, seed=1)
