@@ -86,33 +86,6 @@ class _Permute(torch.autograd.Function):
         return _apply(_Permute, grads[0], inverse, order), None, None
 
 
-class _OfPairs(torch.autograd.Function):
-    """Values on edges at the first edge of each pair."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, pair: Tensor, first: Tensor) -> Tensor:
-        ctx.save_for_backward(pair, first)
-        return values.index_select(0, first)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return _apply(_OnFirst, grads[0], *ctx.saved_tensors), None, None
-
-
-class _OnFirst(torch.autograd.Function):
-    """Values of pairs on the first edge of each, zero on the other: no addition into shared memory."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, pair: Tensor, first: Tensor) -> Tensor:
-        ctx.save_for_backward(pair, first)
-        is_first = first.index_select(0, pair) == torch.arange(pair.shape[0], device=pair.device)
-        return values.index_select(0, pair) * is_first.view(-1, *[1] * (values.dim() - 1))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return _apply(_OfPairs, grads[0], *ctx.saved_tensors), None, None
-
-
 @dataclass(frozen=True)
 class EdgeGeometry:
     """Where the neighbours are.
@@ -182,4 +155,5 @@ class Edges:
 
     def of_pairs(self, values: Tensor) -> Tensor:
         """[E, ...] to [P, ...]: what an edge and its reverse have in common, once."""
-        return _apply(_OfPairs, values, self.pair, self.first)
+        is_first = self.first.index_select(0, self.pair) == self.rows
+        return gather_segments(values, self.first, torch.cat([self.starts.new_zeros(1), is_first.cumsum(0)]))

@@ -6,7 +6,6 @@ from typing import Literal
 
 from potentials.backbones.many_body import ManyBody, ManyBodyConfig, ManyBodyLayer
 from potentials.equivariant import DegreeLinear, natural_coupling
-from potentials.product_basis import ElementLinear
 
 
 class EmberConfig(ManyBodyConfig):
@@ -29,7 +28,7 @@ class Ember(ManyBody):
     """
 
     def __init__(self, config: EmberConfig) -> None:
-        super().__init__(config, _layer, ElementLinear)
+        super().__init__(config, _layer)
 
 
 def _layer(config: EmberConfig, *, l_in: int, l_out: int) -> ManyBodyLayer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from potentials.backbones.many_body import ManyBody, ManyBodyConfig, ManyBodyLayer
-from potentials.product_basis import ElementLinear
 from potentials.slots import SlotMixture, edge_coupling, natural_kinds
 
 
@@ -25,7 +24,7 @@ class MACE(ManyBody):
     """
 
     def __init__(self, config: MACEConfig) -> None:
-        super().__init__(config, _layer, ElementLinear)
+        super().__init__(config, _layer)
 
 
 def _layer(config: MACEConfig, *, l_in: int, l_out: int) -> ManyBodyLayer:

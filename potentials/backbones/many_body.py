@@ -13,7 +13,7 @@ from potentials.backbones.base import N_ELEMENTS, AtomInputs, Backbone, Counting
 from potentials.edges import EdgeGeometry, Edges
 from potentials.equivariant import DegreeLinear
 from potentials.native.tables import Coupling
-from potentials.product_basis import SymmetricProduct
+from potentials.product_basis import ElementLinear, SymmetricProduct
 from potentials.radial import BesselBasis
 from potentials.radial_networks import RadialNetwork
 from potentials.radial_tables import RadialTables
@@ -60,12 +60,9 @@ class ManyBody(Backbone):
     Args:
         config: settings.
         layer: what makes a layer, of `l_in` and `l_out`, the largest degrees of the features before and after.
-        skip: what makes the skip connection of a layer that has `l` degrees after it.
     """
 
-    def __init__(
-        self, config: ManyBodyConfig, layer: Callable[..., ManyBodyLayer], skip: Callable[[int, int, int], nn.Module]
-    ) -> None:
+    def __init__(self, config: ManyBodyConfig, layer: Callable[..., ManyBodyLayer]) -> None:
         super().__init__()
         self.width, self.cutoff, self.l_max = config.width, config.cutoff, config.l_max
         self.embedding = nn.Embedding(N_ELEMENTS, config.width)
@@ -75,7 +72,7 @@ class ManyBody(Backbone):
         )
         # of the first layer the features are the element's own: its linear map of them is another embedding
         self.first_skip = nn.Embedding(N_ELEMENTS, config.width)
-        self.skips = nn.ModuleList(skip(l_out, config.width, N_ELEMENTS) for l_out in after[1:])
+        self.skips = nn.ModuleList(ElementLinear(l_out, config.width, N_ELEMENTS) for l_out in after[1:])
         self.readouts = nn.ModuleList(nn.Linear(config.width, config.width) for _ in after)
 
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:

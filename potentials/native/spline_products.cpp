@@ -105,7 +105,7 @@ void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const 
         int64_t n_atoms, int64_t channels, int threads, const int32_t *table, const double *values,                   \
         const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
         int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right, T *out) {       \
-        spline_out(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads}, Coupling<T>(table, values),\
+        spline_out(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads}, Coupling<T>(table, values),      \
                    Spline<T>{knots, n_knots, start, step}, distance, left, right, out);                               \
     }                                                                                                                 \
     extern "C" void spline_gradients_##SUFFIX(                                                                        \
@@ -113,8 +113,8 @@ void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const 
         const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
         int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right,                 \
         const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {                                           \
-        spline_gradients(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads},                   \
-                         Coupling<T>(table, values), Spline<T>{knots, n_knots, start, step}, distance,                   \
+        spline_gradients(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads},                            \
+                         Coupling<T>(table, values), Spline<T>{knots, n_knots, start, step}, distance,                \
                          left, right, out_grad, distance_grad, left_grad, right_grad);                                \
     }
 BOTH(float, float32)

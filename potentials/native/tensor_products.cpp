@@ -11,7 +11,8 @@ template <class T> struct Pairs {
 };
 
 template <class T>
-void edge_out(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *radial, const T *left, const T *right, T *out) {
+void edge_out(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c,
+              const T *radial, const T *left, const T *right, T *out) {
     const int channels = int(g.channels);
     in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
         T *sum = out + atom * c.n_out * channels;
@@ -25,7 +26,8 @@ void edge_out(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *radial,
 }
 
 template <class T>
-void edge_radial(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, const T *left, const T *right, T *radial) {
+void edge_radial(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c,
+                 const T *out, const T *left, const T *right, T *radial) {
     const int channels = int(g.channels);
     in_parallel<T>(pairs.n_pairs, g.threads, c, [&](int64_t pair, Scratch<T> &scratch) {
         T *sum = radial + pair * c.n_paths * channels;
@@ -40,7 +42,8 @@ void edge_radial(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out,
 
 // Each atom collects from the edges in which it is the neighbour: the reverses of its own.
 template <class T>
-void edge_left(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, const T *radial, const T *right, T *left) {
+void edge_left(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c,
+               const T *out, const T *radial, const T *right, T *left) {
     const int channels = int(g.channels);
     in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
         T *sum = left + atom * c.n_left * channels;
@@ -54,7 +57,8 @@ void edge_left(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, c
 }
 
 template <class T>
-void edge_right(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c, const T *out, const T *radial, const T *left, T *right) {
+void edge_right(Edges<T> g, Pairs<T> pairs, const Coupling<T> &c,
+                const T *out, const T *radial, const T *left, T *right) {
     const int channels = int(g.channels);
     in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
         const T *o = out + atom * c.n_out * channels;
@@ -106,7 +110,7 @@ void atom_product(int64_t n_atoms, int channels, int threads, const int32_t *tab
                                     const int64_t *pair, const int64_t *first, const T *one, const T *two,            \
                                     const T *three, T *result) {                                                      \
         NAME(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads},                                        \
-             Pairs<T>{n_pairs, centre, pair, first}, Coupling<T>(table, values), one, two, three, result);               \
+             Pairs<T>{n_pairs, centre, pair, first}, Coupling<T>(table, values), one, two, three, result);            \
     }
 #define BOTH(T, SUFFIX)                                                                                               \
     EDGE(edge_out, T, SUFFIX)                                                                                         \
