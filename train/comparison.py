@@ -33,6 +33,8 @@ from train.state import first_difference
 
 LOG, LOCK = "log.txt", ".lock"
 POLL_SECONDS = 0.2
+ANY_EPOCHS = 10**9
+"""More than there is time for: the minutes end the training."""
 
 
 class Watcher:
@@ -42,7 +44,7 @@ class Watcher:
         """So much of the data is read."""
 
     def training(self, name: str, state: dict[str, Any]) -> None:
-        """Several times a second: how far a backbone is (phase, epoch, epochs)."""
+        """Several times a second: how far a backbone is (phase, epochs, done)."""
 
     def finished(self, row: Row) -> None:
         """A row is there, also of an earlier session."""
@@ -103,11 +105,13 @@ def member_of(comparison: Comparison, name: str, data: dict[str, dict[str, str]]
     except ValidationError as error:
         raise ValueError("; ".join(sentences(error, model, values))) from None
     potential = comparison.config.potential.model_copy(update={"backbone": backbone})
-    update = {"potential": potential, "output": comparison.folder / name}
+    update: dict[str, Any] = {"potential": potential, "output": comparison.folder / name}
+    if comparison.minutes is not None:
+        update["stop"] = comparison.config.stop.model_copy(
+            update={"epochs": ANY_EPOCHS, "max_minutes": comparison.minutes}
+        )
     notes = [f"{key} of the run file is no setting of {name}, and was left out" for key in left_out]
-    return Member(
-        config=comparison.config.model_copy(update=update), minutes=comparison.minutes, data=data, notes=notes
-    )
+    return Member(config=comparison.config.model_copy(update=update), data=data, notes=notes)
 
 
 def compare(
@@ -215,7 +219,7 @@ def _progress(folder: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {"phase": "starting", "epoch": 0.0, "epochs": 0}
+        return {"phase": "starting", "epochs": 0.0, "done": 0.0}
     return state
 
 
@@ -266,6 +270,6 @@ def heading(comparison: Comparison) -> list[str]:
         budget = f"{stop.epochs} epochs each"
     return [
         f"{', '.join(dataset.name for dataset in comparison.config.dataset)}: {budget}, compilation not counted; the"
-        " schedule of the learning rate is planned to end within the budget.",
+        " learning rate comes down to its end within the budget.",
         'Mean absolute errors, "validation / test". Weights are chosen, and rows are ordered, by the validation loss.',
     ]

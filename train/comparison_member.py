@@ -1,7 +1,7 @@
 """One backbone of a comparison, in a process of its own: `python -m train.comparison_member FOLDER`.
 
-The folder holds `member.json`, what is to be done; `plan.json` appears once the pace is measured, then the files of a
-run (`train.loop`), at the end `result.json` or `failure.json`. Whatever kills the process, what is there stays usable.
+The folder holds `member.json`, what is to be done; then appear the files of a run (`train.loop`), at the end
+`result.json` or `failure.json`. Whatever kills the process, what is there stays usable.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from potentials.potential import Potential
-from potentials.programs import NotCompiledError
-from train.comparison_pace import Pace, energy_forces_speed, fitted, measure_pace, warm_up
 from train.comparison_rows import Errors, Record, Row
+from train.comparison_speed import energy_forces_speed
 from train.config import RunConfig
-from train.data import Dataset, load_datasets
+from train.data import load_datasets
 from train.evaluation import predict
 from train.journal import write_json
 from train.loop import carry_out, make_folder
 from train.progress import Reporter
 from train.run import STATE, Run, TrainingResult
+from train.warm_up import warm_up
 
-MEMBER, PLAN, PROGRESS, RESULT, FAILURE = "member.json", "plan.json", "progress.json", "result.json", "failure.json"
+MEMBER, PROGRESS, RESULT, FAILURE = "member.json", "progress.json", "result.json", "failure.json"
 INTERRUPTED = 130
 
 
@@ -39,25 +40,12 @@ class Member(Record):
 
     Attributes:
         config: of the run; its output is the member's folder.
-        minutes: budget that replaces the one of the run file, if any.
         data: fingerprints of the splits, which all members of a comparison share.
         notes: for the row.
     """
 
     config: RunConfig
-    minutes: float | None
     data: dict[str, dict[str, str]]
-    notes: list[str]
-
-
-class Plan(Record):
-    """What is fixed once the pace is known: a resumed member keeps to it."""
-
-    epochs: int
-    max_minutes: float | None
-    epoch_seconds: float
-    compile_seconds: float
-    compiled: bool
     notes: list[str]
 
 
@@ -66,21 +54,25 @@ class MemberReporter(Reporter):
 
     Args:
         path: of the file that says so.
+        notes: for the row; what comes up is added.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notes: Sequence[str]) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.notes = path, list(notes)
         self.atoms, self.seconds = 0, 0.0
         self._before: float | None = None
         self._told = 0.0
-        self.epochs = 0
 
-    def tell(self, phase: str, done: float = 0.0) -> None:
-        """What is being done, and how many epochs are."""
+    def tell(self, phase: str, epochs: float = 0.0, done: float = 0.0) -> None:
+        """What is being done, how many epochs are over and how much of the run."""
         self._told = time.perf_counter()
-        counts = {"epoch": done, "epochs": self.epochs, "atoms": self.atoms, "seconds": self.seconds}
+        counts = {"epochs": epochs, "done": done, "atoms": self.atoms, "seconds": self.seconds}
         write_json(self.path, {"phase": phase, **counts})
+
+    def not_compiled(self, reason: str) -> None:
+        """For the row."""
+        self.notes.append(f"not compiled: {reason}")
 
     def go_on(self) -> None:
         """Take up the count of steps where the last process left it."""
@@ -90,14 +82,14 @@ class MemberReporter(Reporter):
         except (OSError, ValueError, KeyError):
             self.atoms, self.seconds = 0, 0.0
 
-    def stepped(self, atoms: int, epochs_done: float) -> None:
+    def stepped(self, atoms: int, epochs: float, done: float) -> None:
         """A batch of so many atoms was learnt."""
         now = time.perf_counter()
         if self._before is not None:
             self.atoms, self.seconds = self.atoms + atoms, self.seconds + now - self._before
         self._before = now
         if now - self._told > 1.0:
-            self.tell("training", epochs_done)
+            self.tell("training", epochs, done)
 
     def validated(self, row: dict[str, Any]) -> None:
         """A validation is over: its time is not that of a step."""
@@ -112,77 +104,41 @@ def run_member(folder: Path) -> Row | None:
         ValueError: as `train.loop.train`.
     """
     member = Member.model_validate_json((folder / MEMBER).read_text(encoding="utf-8"))
-    reporter = MemberReporter(folder / PROGRESS)
-    if (folder / STATE).exists():
+    reporter = MemberReporter(folder / PROGRESS, member.notes)
+    begun = (folder / STATE).exists()
+    if begun:
         reporter.go_on()
     reporter.tell("reading data")
     datasets = load_datasets(member.config)
     if {one.name: dict(one.fingerprint) for one in datasets} != member.data:
         raise ValueError("the data have changed since the comparison began; start a new one in another folder")
-    reporter.tell("compiling, measuring the pace")
-    run, plan = _begin(member, datasets, reporter)
-    reporter.epochs = plan.epochs
+    reporter.tell("compiling")
+    run = Run(member.config, datasets, reporter)
+    if begun:
+        run.resume()
+    else:
+        make_folder(folder)
+    warm_up(run)
+    run.config = _budget_after_compiling(run)
     result = carry_out(run)
     if result.checkpoint is None:
         return None
-    reporter.tell("measuring", plan.epochs)
-    return _row(run, result, plan)
+    reporter.tell("measuring", done=1.0)
+    return _row(run, result, reporter)
 
 
-def _begin(member: Member, datasets: list[Dataset], reporter: Reporter) -> tuple[Run, Plan]:
-    """A run that is compiled and planned: a new one, or where it stopped."""
-    folder = member.config.output
-    if (folder / PLAN).exists() and (folder / STATE).exists():
-        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
-        config = member.config.model_copy(update={"compile": plan.compiled})
-        run = Run(_with_plan(config, plan), datasets, reporter)
-        warm_up(run)
-        run.resume()
-        return run, plan
-    make_folder(folder)
-    notes = list(member.notes)
-    run, pace = _measured(member, datasets, reporter, notes)
-    run.config = fitted(run.config, pace, member.minutes)
+def _budget_after_compiling(run: Run) -> RunConfig:
+    """Settings whose minutes are those of the training alone: how long compilation takes says nothing of a backbone."""
     stop = run.config.stop
-    plan = Plan(
-        epochs=stop.epochs,
-        max_minutes=stop.max_minutes,
-        epoch_seconds=pace.epoch_seconds,
-        compile_seconds=pace.compile_seconds,
-        compiled=run.config.compile,
-        notes=notes,
-    )
-    write_json(folder / PLAN, plan.model_dump())
-    return run, plan
+    if stop.max_minutes is None:
+        return run.config
+    stop = stop.model_copy(update={"max_minutes": stop.max_minutes + run.position.compiling / 60})
+    return run.config.model_copy(update={"stop": stop})
 
 
-def _measured(member: Member, datasets: list[Dataset], reporter: Reporter, notes: list[str]) -> tuple[Run, Pace]:
-    """A run and its pace; eager, with a note, where its backbone refuses to be compiled."""
-    budget = member.config.stop.max_minutes if member.minutes is None else member.minutes
-    run = Run(member.config, datasets, reporter)
-    try:
-        return run, measure_pace(run, budget)
-    except NotCompiledError as error:
-        notes.append(f"not compiled: {error}")
-        run = Run(member.config.model_copy(update={"compile": False}), datasets, reporter)
-        return run, measure_pace(run, budget)
-
-
-def _with_plan(config: RunConfig, plan: Plan) -> RunConfig:
-    stop = config.stop.model_copy(update={"epochs": plan.epochs, "max_minutes": plan.max_minutes})
-    return config.model_copy(update={"stop": stop})
-
-
-def _row(run: Run, result: TrainingResult, plan: Plan) -> Row:
+def _row(run: Run, result: TrainingResult, reporter: MemberReporter) -> Row:
     """The weights taken, on the splits not learnt from; and what they cost."""
-    notes = list(plan.notes)
-    if result.reason == "max_minutes":
-        notes.append(
-            f"cut short in epoch {run.position.epoch + 1} of {plan.epochs}: it was slower than measured before, and"
-            " its learning rate has not come down"
-        )
-    reporter = run.reporter
-    assert isinstance(reporter, MemberReporter)
+    position = run.position
     measured = [one for dataset in run.datasets for one in (dataset.valid or dataset.train)]
     return Row(
         backbone=run.config.potential.backbone.name,
@@ -192,15 +148,15 @@ def _row(run: Run, result: TrainingResult, plan: Plan) -> Row:
         settings=run.config.potential.backbone.model_dump(),
         valid=_errors(run, "valid"),
         test=_errors(run, "test"),
-        valid_loss=run.position.best_loss,
+        valid_loss=position.best_loss,
         training_atoms_per_s=reporter.atoms / reporter.seconds if reporter.seconds else 0.0,
         energy_forces_atoms_per_s=energy_forces_speed(run, measured),
         peak_memory_MB=peak_memory(run.device),
-        epochs=run.position.epoch,
-        seconds=run.position.seconds,
-        compile_seconds=plan.compile_seconds,
-        compiled=plan.compiled,
-        notes=notes,
+        epochs=round(run.epochs(), 1),
+        seconds=position.seconds - position.compiling,
+        compile_seconds=position.compiling,
+        compiled=run.compiled,
+        notes=reporter.notes,
     )
 
 

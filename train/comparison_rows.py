@@ -47,7 +47,7 @@ class Row(Record):
             before.
         peak_memory_MB: of the process that trained, torch itself and the compilation included; of the GPU where one
             computed.
-        epochs: of the training, to the end of its schedule.
+        epochs: of the training.
         seconds: of the training, validations included, compilation not.
         compile_seconds: what the first step and the first evaluation took longer than later ones.
         compiled: whether the step and the evaluation were compiled.
@@ -65,7 +65,7 @@ class Row(Record):
     training_atoms_per_s: float = 0.0
     energy_forces_atoms_per_s: float = 0.0
     peak_memory_MB: float = 0.0
-    epochs: int = 0
+    epochs: float = 0.0
     seconds: float = 0.0
     compile_seconds: float = 0.0
     compiled: bool = False
@@ -76,7 +76,7 @@ COSTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("training atoms/s", lambda row: f"{row.training_atoms_per_s:,.0f}"),
     ("energy + forces atoms/s", lambda row: f"{row.energy_forces_atoms_per_s:,.0f}"),
     ("peak memory, MB", lambda row: f"{row.peak_memory_MB:,.0f}"),
-    ("epochs", lambda row: str(row.epochs)),
+    ("epochs", lambda row: f"{row.epochs:,g}"),
     ("seconds", lambda row: f"{row.seconds:,.0f}"),
     ("compile, s", lambda row: f"{row.compile_seconds:.0f}" if row.compiled else "–"),
 )

@@ -21,6 +21,7 @@ from train.journal import write_json
 from train.progress import Reporter
 from train.run import MODEL, STATE, Run, TrainingResult
 from train.state import Tally
+from train.warm_up import warm_up
 
 
 def train(
@@ -52,6 +53,8 @@ def train(
         run.resume()
     else:
         make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
+    with reporter.compiling(config.compile):
+        warm_up(run)
     return carry_out(run)
 
 
@@ -65,7 +68,7 @@ def carry_out(run: Run) -> TrainingResult:
     write_json(config.output / "config.json", dump_config(config))
     write_json(config.output / "environment.json", environment())
     try:
-        with run.reporter.training(config.stop.epochs, run.position.epoch), stop_signals() as asked:
+        with run.reporter.training(), stop_signals() as asked:
             reason = loop(run, asked)
     except TrainingError:
         run.save()  # the step was not taken

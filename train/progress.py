@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -51,7 +52,22 @@ class Reporter:
             yield show
 
     @contextmanager
-    def training(self, epochs: int, done: float) -> Iterator[None]:
+    def compiling(self, compiles: bool) -> Iterator[None]:
+        """A spinner while a run is compiled."""
+        if not compiles:
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("compiling, minutes the first time on a machine"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            progress.add_task("", total=None)
+            yield
+
+    def not_compiled(self, reason: str) -> None:
+        """A backbone refused to be compiled: the run goes on without."""
+        self.say(f"[yellow]not compiled, which is slower: {escape(reason)}[/yellow]")
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
         """The bar of a whole run: epochs, speed, time left."""
         columns = (
             SpinnerColumn(),
@@ -65,14 +81,19 @@ class Reporter:
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             self._progress = progress
-            self._task = progress.add_task("training", total=epochs, epoch="", speed="compiling")
-            progress.update(self._task, completed=done)
+            self._task = progress.add_task("training", total=1.0, epoch="", speed="starting")
             self._since = time.perf_counter()
             yield
         self._progress = self._task = None
 
-    def stepped(self, atoms: int, epochs_done: float) -> None:
-        """A batch of so many atoms was learnt."""
+    def stepped(self, atoms: int, epochs: float, done: float) -> None:
+        """A batch of so many atoms was learnt.
+
+        Args:
+            atoms: in the batch.
+            epochs: that are over.
+            done: how much of the run is, 0 to 1.
+        """
         self._atoms += atoms
         if self._progress is None or self._task is None:
             return
@@ -81,7 +102,7 @@ class Reporter:
             self._speed = self._atoms / (now - self._since)
             self._atoms, self._since = 0, now
         speed = f"{self._speed:,.0f} atoms/s" if self._speed else "starting"
-        self._progress.update(self._task, completed=epochs_done, epoch=f"epoch {epochs_done:.1f}", speed=speed)
+        self._progress.update(self._task, completed=done, epoch=f"epoch {epochs:.1f}", speed=speed)
 
     def validated(self, row: dict[str, Any]) -> None:
         """One line for a validation."""

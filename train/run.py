@@ -77,6 +77,7 @@ class Run:
         restore(self.averaged, self.potential.state_dict())
         self.best = {name: value.clone() for name, value in self.potential.state_dict().items()}
         self.weights = [table.weight for table in config.dataset]
+        self.compiled = config.compile
         self.step = LossAndGradients(self.potential, self.tasks, self.weights, compiled=config.compile)
         self.evaluate: Evaluate = CompiledPotential(self.averaged) if config.compile else self.averaged
         self.balance = Balance(config.loss, self.tasks, self.potential)
@@ -88,6 +89,30 @@ class Run:
         self.plan = BatchPlan(sizes, config.batch, config.seed, sources)
         self.journal = Journal(config.output, tensorboard=config.log.tensorboard)
         self.position = Position()
+
+    def go_without_compiling(self) -> None:
+        """The same run, computed eagerly; its settings stay those asked for."""
+        self.compiled = False
+        self.step = LossAndGradients(self.potential, self.tasks, self.weights, compiled=False)
+        self.evaluate = self.averaged
+
+    def done(self, epochs: float) -> float:
+        """How much of the run is over, 0 to 1: of its epochs, or of its time if that is more.
+
+        Args:
+            epochs: that are over.
+        """
+        stop, position = self.config.stop, self.position
+        by_epochs = epochs / stop.epochs
+        if stop.max_minutes is None:
+            return by_epochs
+        there_is = max(60 * stop.max_minutes - position.compiling, 1e-9)
+        return min(1.0, max(by_epochs, (position.seconds - position.compiling) / there_is))
+
+    def epochs(self) -> float:
+        """How many are over, with the part of the running one."""
+        position = self.position
+        return position.epoch + (position.batch / len(self.plan.epoch(position.epoch)) if position.batch else 0.0)
 
     def train_epoch(self, pause: Callable[[], bool]) -> bool:
         """The rest of the running epoch; false where `pause` asked to stop before its end."""
@@ -106,8 +131,8 @@ class Run:
         factors = self.balance.factors()
         result = self.step(batch, factors)
         check_finite(result, batch)
-        progress = (position.epoch + position.batch / n_batches) / self.config.stop.epochs
-        norm = self.optimizer.step(result.gradients, progress, self.balance.gradients(result))
+        done = self.done(position.epoch + position.batch / n_batches)
+        norm = self.optimizer.step(result.gradients, done, self.balance.gradients(result))
         position.batch += 1
         position.steps += 1
         tally = position.tally
@@ -117,7 +142,8 @@ class Run:
         tally.structures += batch.graph.n_graphs
         tally.atoms += batch.graph.n_atoms
         tally.largest_gradient = max(tally.largest_gradient, norm)
-        self.reporter.stepped(batch.graph.n_atoms, (position.epoch + position.batch / n_batches))
+        epochs = position.epoch + position.batch / n_batches
+        self.reporter.stepped(batch.graph.n_atoms, epochs, self.done(epochs))
 
     def validate(self) -> Validation:
         """Loss and errors of the averaged weights on the validation splits."""
@@ -149,7 +175,7 @@ class Run:
             "step": position.steps,
             "epoch": position.epoch + 1,
             "seconds": round(position.seconds, 3),
-            "learning_rate": learning_rate((position.epoch + 1) / self.config.stop.epochs, self.config.optimizer),
+            "learning_rate": learning_rate(self.done(position.epoch + 1), self.config.optimizer),
             "train_loss": train_loss,
             "valid_loss": valid_loss,
             "best_epoch": position.best_epoch,

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 KEY = "gfm_ase_run"
-FREE_TO_CHANGE = ("output", "device", "log", "stop.patience", "stop.max_minutes")
-"""Settings that a resumed run may have otherwise: they do not touch the numbers."""
+FREE_TO_CHANGE = ("output", "device", "log", "stop")
+"""Settings that a resumed run may have otherwise: they touch no number, or only the end that the schedule goes to."""
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Position:
         best_epoch: the epoch it was reached in, from 1; 0 before the first validation.
         worse: validations since.
         seconds: wall time spent, all sessions together.
+        compiling: how much of it went before first steps, which the schedule leaves out.
         tally: of the running epoch.
     """
 
@@ -50,6 +51,7 @@ class Position:
     best_epoch: int = 0
     worse: int = 0
     seconds: float = 0.0
+    compiling: float = 0.0
     tally: Tally = field(default_factory=Tally)
 
 

@@ -21,8 +21,8 @@ MINUTES: TypeAlias = Annotated[
     float | None,
     typer.Option(
         "--minutes",
-        help="Wall time of each training: as many epochs as fit. By default the run file's epochs, fewer where"
-        " they do not fit into its stop.max_minutes.",
+        help="Wall time of each training, compilation left out: as many epochs as fit. By default the run file's"
+        " epochs, fewer where they do not fit into its stop.max_minutes.",
         show_default=False,
     ),
 ]
@@ -144,11 +144,10 @@ def _carry_out(comparison: Any, resume: bool, console: Console) -> tuple[list[An
                 progress.update(one, description=what, completed=done, total=total, what=str(done))
 
             def training(self, name: str, state: dict[str, Any]) -> None:
-                known = state["phase"] == "training" and state["epochs"]
-                what = f"epoch {state['epoch']:.1f} of {state['epochs']}" if known else state["phase"]
-                progress.update(
-                    one, description=name, total=state["epochs"] or None, completed=state["epoch"], what=what
-                )
+                training = state["phase"] == "training"
+                what = f"epoch {state['epochs']:.1f}" if training else state["phase"]
+                total = 1.0 if training else None
+                progress.update(one, description=name, total=total, completed=state["done"], what=what)
 
             def finished(self, row: Any) -> None:
                 progress.update(whole, advance=1)
@@ -165,7 +164,7 @@ def _line(row: Any) -> str:
         for name, found in row.valid.items()
         if "forces_mae_eV_per_A" in found
     ]
-    return f"{row.backbone}: {', '.join([*errors, f'{row.epochs} epochs', f'{row.seconds:.0f} s'])}"
+    return f"{row.backbone}: {', '.join([*errors, f'{row.epochs:g} epochs', f'{row.seconds:.0f} s'])}"
 
 
 def _report(rows: Sequence[Any], console: Console) -> None:

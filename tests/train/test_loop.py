@@ -11,6 +11,7 @@ from ase.io import read, write
 from rich.console import Console
 
 from potentials.checkpoint import load_checkpoint
+from potentials.programs import NotCompiledError
 from train import loop as loops
 from train.config import RunConfig, dump_config
 from train.data import load_datasets
@@ -131,6 +132,19 @@ def test_patience(make_config: MakeConfig) -> None:
     again = train(config, resume=True)
     assert (again.reason, again.position.epoch) == ("patience", 4)
     assert len(read_journal(config.output / "journal.jsonl")) == 4
+
+
+def test_a_refused_compilation_is_told_and_does_without(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NotCompiledError("its sums are of another kind")
+
+    monkeypatch.setattr("train.step.LossAndGradients._compile", refuse)
+    console = Console(file=io.StringIO(), width=200)
+    result = train(make_config(compile=True, stop={"epochs": 1}), console=console)
+    assert result.reason == "epochs"
+    assert "not compiled, which is slower: its sums are of another kind" in console.file.getvalue()
 
 
 def test_max_minutes_ends_with_a_checkpoint(make_config: MakeConfig) -> None:
