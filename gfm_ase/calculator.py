@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes, all_properties
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes, all_properties
 from torch import Tensor
 
 from gfm_ase.loading import Loaded, choose_dtype, load, load_export
@@ -34,7 +34,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     """Energy, free energy, forces, stress and energies per atom from a checkpoint.
 
     ``atoms.calc = GFMCalculator("model.safetensors")``. Any periodicity; charge and spin from ``atoms.info``. Stress is
-    there where some direction repeats and the cell has a volume. The potential has no electronic temperature: free
+    there where some direction repeats and the cell has a volume. A head whose data had no energies gives what it has
+    learnt, and neither energies nor forces. The potential has no electronic temperature: free
     energy and energy are one number.
 
     Charges (e), magnetic moments (μB) and the dipole (e·Å, about the mean position of the atoms, of structures that
@@ -82,7 +83,9 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         moved = own.only(self.head).to(where, choose_dtype(dtype, str(own.dtype).removeprefix("torch.")))
         self.potential = moved.eval().requires_grad_(requires_grad=False)
         self.outputs = moved.trained_outputs(self.head)
-        self.implemented_properties = [*IMPLEMENTED, *(name for name in self.outputs if name in all_properties)]
+        self.of_energies = loaded.manifest.heads[self.head].of_energies
+        given = IMPLEMENTED if self.of_energies else []
+        self.implemented_properties = [*given, *(name for name in self.outputs if name in all_properties)]
         self.direct = False
         self.pairs = VerletList(self.potential.cutoff, skin)  # another back end: `calc.pairs = VerletList(...)`
         self._evaluate: Evaluate | None = None
@@ -141,6 +144,21 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.implemented_properties = [name for name in self.implemented_properties if name != "stress"]
         self.reset()
 
+    def without_energies(self) -> str:
+        """A sentence on a head that has learnt no energies."""
+        there = ", ".join(self.outputs) or "nothing"
+        return f"head {self.head!r} has learnt no energies and no forces, for its data had none; it gives {there}"
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """ASE's entry of all getters.
+
+        Raises:
+            PropertyNotImplementedError: this head has not learnt it.
+        """
+        if name in IMPLEMENTED and not self.of_energies:
+            raise PropertyNotImplementedError(self.without_energies())
+        return super().get_property(name, atoms, allow_calculation)
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; also charge and spin in ``atoms.info``, which ASE leaves out."""
         changes: list[str] = super().check_state(atoms, tol)
@@ -177,7 +195,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     def _function(self, potential: Potential) -> Evaluate:
         if self.compile:
             return CompiledPotential(potential)
-        return without_gradients(potential, derivatives=not self.direct)
+        return without_gradients(potential, derivatives=self.of_energies and not self.direct)
 
     def _use(self, exported: Exported) -> Evaluate:
         row = exported.potential.head_index(self.head)
@@ -205,18 +223,16 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         return tables
 
     def _results(self, computed: dict[str, Tensor], atoms: Atoms) -> dict[str, Any]:
-        energy = float(computed["energy"][0])
-        results: dict[str, Any] = {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": computed["energies"].cpu().numpy(),
-            "forces": computed["direct_forces" if self.direct else "forces"].cpu().numpy(),
-        }
+        results: dict[str, Any] = {}
+        if self.of_energies:
+            results["energy"] = results["free_energy"] = float(computed["energy"][0])
+            results["energies"] = computed["energies"].cpu().numpy()
+            results["forces"] = computed["direct_forces" if self.direct else "forces"].cpu().numpy()
         for name, row in self.outputs.items():
             value = (computed[name] if row.level == "atom" else computed[name][0]).cpu().numpy()
             if not (name == "dipole" and atoms.pbc.any()):
                 results[name] = value if value.ndim else float(value)
-        if atoms.pbc.any() and not self.direct:
+        if atoms.pbc.any() and self.of_energies and not self.direct:
             stress = computed["stress"][0].cpu().numpy()
             if np.isfinite(stress).all():
                 results["stress"] = np.array([stress[row, column] for row, column in VOIGT])

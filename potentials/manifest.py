@@ -10,6 +10,7 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
 from potentials.potential import Potential, PotentialConfig
+from potentials.quantities import TRAINABLE
 from potentials.structures import graph_from_atoms
 
 FORMAT_VERSION = 2
@@ -78,6 +79,11 @@ class HeadRecord(_Record):
     fingerprints: dict[str, str] = {}
     structures: dict[str, int] = {}
     test_errors: dict[str, float] = {}
+
+    @property
+    def of_energies(self) -> bool:
+        """Whether it has learnt energies or their derivatives; files that do not say what was learnt are of them."""
+        return not self.labels or not set(TRAINABLE).isdisjoint(self.labels)
 
 
 class QuantityRecord(_Record):

@@ -120,7 +120,7 @@ class RunConfig(Table):
                     " [[potential.output]] of that name, or take the label out"
                 )
         if not any(task.term.weight for task in self.tasks()):
-            raise ValueError("the weights of energy, forces and stress are all 0; at least one must be greater")
+            raise ValueError("the weights of all terms of the loss are 0; at least one must be greater")
         return self
 
     def tasks(self) -> tuple[Task, ...]:

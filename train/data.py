@@ -71,6 +71,11 @@ class Dataset:
         names = self.train[0].known if self.train else TRAINABLE
         return tuple(name for name in names if any(bool(one.known[name].any()) for one in self.train))
 
+    @property
+    def of_energies(self) -> bool:
+        """Whether the training split knows anything of an energy or its derivatives; without, it teaches outputs."""
+        return not set(TRAINABLE).isdisjoint(self.quantities)
+
 
 def load_datasets(config: RunConfig, progress: Progress | None = None) -> list[Dataset]:
     """All data sets of a run, in the order of its heads.

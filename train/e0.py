@@ -57,7 +57,7 @@ def fit_e0(labelled: Sequence[Labelled]) -> dict[str, float]:
 
 
 def references_for(dataset: Dataset, config: DatasetConfig) -> HeadReferences:
-    """E0, scale and shift of the head of a data set.
+    """E0, scale and shift of the head of a data set; E0 of 0 where it knows of no energies at all.
 
     The scale is the root mean square of the force components where there are forces, otherwise the deviation of the
     energies per atom from E0. The shift is 0: E0 holds the mean.
@@ -66,7 +66,8 @@ def references_for(dataset: Dataset, config: DatasetConfig) -> HeadReferences:
         ValueError: an element has no E0: it is not in the table of the run file, or not in the training split.
     """
     if config.e0 == "fit":
-        e0 = fit_e0(dataset.train)
+        nothing = dict.fromkeys(dataset.elements("train"), 0.0)
+        e0 = fit_e0(dataset.train) if dataset.of_energies else nothing
         for split in ("valid", "test"):
             strange = [symbol for symbol in dataset.elements(split) if symbol not in e0]
             if strange:

@@ -164,6 +164,8 @@ def describe_data(datasets: list[Dataset], reporter: Reporter, *, charge_and_spi
                 f"  [yellow]{charged} training structures have charge or spin in info, which this potential does not"
                 " see: potential.charge_and_spin is false[/yellow]"
             )
+        if not dataset.of_energies:
+            reporter.say(f"  no energies: its head learns {', '.join(dataset.quantities)} alone")
         for warning in dataset.warnings:
             reporter.say(f"  [yellow]{escape(warning)}[/yellow]")  # it quotes paths and numbers in brackets
 

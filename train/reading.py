@@ -17,7 +17,7 @@ from potentials.quantities import Quantity
 from train.config_dataset import DatasetConfig
 from train.config_paths import files
 from train.files import frames_of
-from train.reading_outputs import find, output_labels
+from train.reading_outputs import find, labels_there, output_labels
 from train.sieve import BadFrameError, Progress, Sieve
 
 Floats = NDArray[np.float64]
@@ -94,7 +94,7 @@ def read_frames(
                 continue
             frames.append(frame)
     if seen:
-        _check_keys(config, split, seen)
+        _check_keys(config, split, seen, outputs)
         _check_output_keys(config, split, seen)
     return frames
 
@@ -197,12 +197,16 @@ def _lookup(atoms: Atoms, key: str | None, quantity: str) -> Any:
     return find(atoms, key)
 
 
-def _check_keys(config: DatasetConfig, split: str, seen: Sequence[Atoms]) -> None:
+def _check_keys(config: DatasetConfig, split: str, seen: Sequence[Atoms], outputs: Sequence[Quantity]) -> None:
     """Raise where labels are looked for under a name that no frame has."""
+    learnt = {label for frame in seen for label in labels_there(frame, config, outputs)}
     for quantity in ("energy", "forces", "stress"):
         key = _key(config, quantity)
         # a test file may lack forces or stress, a training file in which nothing is called like the key is a mistake
         if not (quantity == "energy" or (key and split == "train")):
+            continue
+        # structures with other labels alone teach outputs
+        if quantity == "energy" and learnt and not (key or _candidates(quantity, seen)):
             continue
         if any(_lookup(atoms, key, quantity) is not None for atoms in seen):
             continue

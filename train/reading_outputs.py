@@ -40,6 +40,12 @@ def output_labels(atoms: Atoms, config: DatasetConfig, outputs: Sequence[Quantit
     return found
 
 
+def labels_there(atoms: Atoms, config: DatasetConfig, outputs: Sequence[Quantity]) -> list[str]:
+    """Names of the outputs that a frame has a label of."""
+    rows = labelled(outputs)
+    return [row.name for row in rows if find(atoms, config.label(row.name).key or row.name) is not None]
+
+
 def find(atoms: Atoms, key: str) -> Any:
     """What stands under a key, wherever it is: ASE's readers move standard names into the calculator."""
     for place in (atoms.info, atoms.arrays, getattr(atoms.calc, "results", {})):

@@ -30,6 +30,7 @@ from train.sampling import BatchPlan, Loader
 from train.start import start_from, with_neighbours
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
 from train.step import LossAndGradients
+from train.tasks import with_labels
 
 STATE, MODEL = "state.safetensors", "model.safetensors"
 
@@ -68,7 +69,8 @@ class Run:
         for dataset, table in zip(datasets, config.dataset, strict=True):
             e0, scale, shift = references_for(dataset, table)
             self.potential.references.set_head(dataset.name, e0, scale=scale, shift=shift)
-        self.tasks = config.tasks()
+        known = {quantity for dataset in datasets for quantity in dataset.quantities}
+        self.tasks = with_labels(config.tasks(), known)
         set_output_scales(self.potential, datasets, self.tasks)
         if config.potential.start_from is not None:
             new = start_from(self.potential, config.potential.start_from)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from potentials.quantities import QUANTITIES, TRAINABLE, Quantity
 from train.config_tables import ForcesTerm, LossConfig, TermConfig
@@ -39,6 +39,22 @@ class Task:
     def per_atom(self) -> bool:
         """Whether an error is divided by the number of atoms."""
         return self.quantity.level == "graph" and self.quantity.extensive and not self.quantity.shape
+
+
+def with_labels(tasks: Sequence[Task], known: Collection[str]) -> tuple[Task, ...]:
+    """The tasks, of weight 0 where nobody has the label: what they are about is then not computed in vain.
+
+    Raises:
+        ValueError: no weight is left.
+    """
+    found = [
+        task if task.label in known else replace(task, term=task.term.model_copy(update={"weight": 0.0}))
+        for task in tasks
+    ]
+    if not any(task.term.weight for task in found):
+        weighed = ", ".join(task.name for task in tasks if task.term.weight)
+        raise ValueError(f"no training structure has a label of {weighed}, and nothing else has a weight in the loss")
+    return tuple(found)
 
 
 def tasks_of(loss: LossConfig, outputs: Sequence[Quantity]) -> tuple[Task, ...]:

@@ -8,4 +8,7 @@ def build_calculator(checkpoint: Path, head: str | None, device: str, dtype: str
     """The checkpoint's `GFMCalculator`; raises ValueError for what it cannot load or do not know."""
     from gfm_ase.calculator import GFMCalculator
 
-    return GFMCalculator(checkpoint, head=head, device=device, dtype=dtype, compile=compiled)
+    calculator = GFMCalculator(checkpoint, head=head, device=device, dtype=dtype, compile=compiled)
+    if "forces" not in calculator.implemented_properties:
+        raise ValueError(calculator.without_energies())
+    return calculator

@@ -65,17 +65,17 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     loaded = load(checkpoint, device=device, dtype=dtype)
     name = choose_head(loaded.potential, head)
     potential = loaded.potential.only(name)
-    rows = list(potential.trained_outputs(name).values())
+    rows = [*potential.trained_outputs(name).values()]
     keys: dict[str, Any] = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
-    keys["labels"] = _label_keys(label or [], [row.name for row in rows])
-    files = DatasetConfig(name=name, train=tuple(str(path) for path in structures), **keys)
-    console = Console()
-    with Reporter(console).reading() as progress:
+    labels = _label_keys(label or [], [row.name for row in rows])
+    files = DatasetConfig(name=name, train=tuple(map(str, structures)), labels=labels, **keys)
+    with Reporter(console := Console()).reading() as progress:
         frames = read_frames(files, "train", outputs=rows, progress=progress)
         for frame in frames:
             check_elements_known(frame.atoms, potential.references, name, frame.source)
         labelled = [labelled_graph(frame, potential.cutoff, outputs=rows) for frame in frames]
         predictions = predict(potential, potential.references, labelled, outputs=rows, progress=progress)
+    _warn(console, loaded.manifest.heads[name])
     console.print(errors_table(errors := {name: predictions.errors()}, f"{len(labelled)} structures"))
     if json_file:
         write_json(json_file, errors)
@@ -83,6 +83,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     if plot is not None:
         _draw(plot, predictions.pairs(), name)
         announce(console, f"Plot: {plot}")
+
+
+def _warn(console: Console, head: Any) -> None:
+    if not head.of_energies:
+        console.print("[yellow]this head has learnt no energies: errors of them and of forces mean nothing[/yellow]")
 
 
 def _label_keys(given: list[str], outputs: list[str]) -> dict[str, Any]:

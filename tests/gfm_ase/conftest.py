@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 
 from potentials.backbones.painn import PaiNNConfig
 from potentials.checkpoint import save_checkpoint
-from potentials.manifest import describe, golden_structure
+from potentials.manifest import HeadRecord, describe, golden_structure
 from potentials.potential import Potential, PotentialConfig
 
 HEADS = {"emt": {"Al": -0.1, "Cu": -0.25}, "xtb": {"H": -10.7, "C": -48.8, "O": -102.5}}
@@ -23,7 +23,12 @@ OUTPUTS = {
 
 
 def write(
-    path: Path, heads: dict[str, dict[str, float]], *, charge_and_spin: bool = False, outputs: bool = False
+    path: Path,
+    heads: dict[str, dict[str, float]],
+    *,
+    charge_and_spin: bool = False,
+    outputs: bool = False,
+    labels: tuple[str, ...] = (),
 ) -> Path:
     backbone = PaiNNConfig(cutoff=4.0, width=8, depth=2, radial_size=6)
     settings = {"backbone": backbone, "heads": tuple(heads), "head_width": 8, "charge_and_spin": charge_and_spin}
@@ -41,7 +46,9 @@ def write(
     for head, e0 in heads.items():
         potential.references.set_head(head, e0, scale=2.0, shift=0.05)
     golden = [golden_structure(potential, examples[head], head) for head in heads]
-    save_checkpoint(path, potential, describe(potential, golden, made_with={"gfm-ase": "0.1.0"}))
+    record = HeadRecord(elements=(), e0={}, scale=1.0, shift=0.0, labels=labels)
+    records = dict.fromkeys(heads, record)
+    save_checkpoint(path, potential, describe(potential, golden, made_with={"gfm-ase": "0.1.0"}, heads=records))
     return path
 
 
@@ -68,6 +75,13 @@ def with_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both heads, charge and spin, and outputs of which each head has learnt some."""
     path = tmp_path_factory.mktemp("outputs") / "model.safetensors"
     return write(path, HEADS, charge_and_spin=True, outputs=True)
+
+
+@pytest.fixture(scope="session")
+def without_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `with_outputs`, of data that had no energies."""
+    path = tmp_path_factory.mktemp("gaps") / "model.safetensors"
+    return write(path, HEADS, charge_and_spin=True, outputs=True, labels=("gap",))
 
 
 @pytest.fixture

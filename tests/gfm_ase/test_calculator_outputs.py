@@ -47,6 +47,20 @@ def test_properties_are_those_of_the_potential(with_outputs: Path, methanol: Ato
     assert {"charges", "dipole", "magmoms"} < set(methanol.calc.implemented_properties)
 
 
+def test_a_head_without_energies_gives_what_it_has_learnt(
+    without_energies: Path, tmp_path: Path, methanol: Atoms
+) -> None:
+    methanol.calc = of(without_energies, "xtb")
+    assert methanol.get_charges().sum() == pytest.approx(1.0, abs=1e-12)
+    assert methanol.calc.results.keys() == {"charges", "dipole", "magmoms", "direct_forces", "gap", "field"}
+    for ask in (methanol.get_potential_energy, methanol.get_forces, methanol.get_stress):
+        with pytest.raises(PropertyNotImplementedError, match=r"'xtb' has learnt no energies .*; it gives charges"):
+            ask()
+    write(tmp_path / "methanol.xyz", methanol)
+    done = CliRunner().invoke(app, ["relax", str(without_energies), str(tmp_path / "methanol.xyz"), "--head", "xtb"])
+    assert "has learnt no energies and no forces" in str(done.exception)
+
+
 def test_forces_stay_exact_beside_direct_ones(with_outputs: Path, methanol: Atoms) -> None:
     methanol.calc = of(with_outputs, "xtb")
     forces, step = methanol.get_forces(), 1e-4

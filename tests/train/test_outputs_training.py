@@ -1,5 +1,6 @@
 """Outputs beyond the energy are learnt, several data sets at once, each with the labels that it has."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+from rich.console import Console
 
 from potentials.checkpoint import load_checkpoint
 from train.config import RunConfig
@@ -19,6 +21,7 @@ from train.data import load_datasets
 from train.loop import train
 from train.progress import Reporter
 from train.run import Run
+from train.tasks import with_labels
 
 MakeConfig = Callable[..., RunConfig]
 NEGATIVITY = {1: 2.2, 6: 2.5, 8: 3.4}
@@ -118,6 +121,39 @@ def test_a_batch_without_a_label_gives_its_head_a_gradient_of_zero(two_data_sets
     for name, gradient in zip(run.optimizer.names, result.gradients, strict=True):
         silent = ".charges." in name or ".dipole." in name or ".toy." in name
         assert bool(gradient.any()) != silent, name
+
+
+def test_a_data_set_without_energies_teaches_outputs(two_data_sets: MakeConfig, tmp_path: Path) -> None:
+    """Beside one with energies and alone; no derivatives are computed for nothing then."""
+    frames = read(tmp_path / "molecules.extxyz", index=":")
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, charges=atoms.get_charges())
+    write(tmp_path / "molecules.extxyz", frames)
+    outputs = [{"name": "charges"}]
+    toy = {"name": "toy", "train": "molecules.extxyz", "valid_fraction": 0.2}
+    potential = {"backbone": BACKBONE, "output": outputs}
+    run = Run(both := two_data_sets(potential=potential), load_datasets(both), Reporter())
+    assert run.potential.references.e0("toy") == {"H": 0.0, "C": 0.0, "O": 0.0}
+    assert "forces" in run.step(run.structures[0]).predicted
+
+    alone = two_data_sets(potential=potential, dataset=[toy])
+    console = Console(file=io.StringIO(), width=200)
+    result = train(alone, console=console)
+    assert "no energies: its head learns charges alone" in console.file.getvalue()
+    run = Run(alone, load_datasets(alone), Reporter())
+    assert run.step(run.structures[0]).predicted.keys() == {"energy", "charges"}
+    errors = result.errors["toy"]
+    assert errors["charges_mae_e"] * 5 < errors["trivial_charges_mae_e"]
+    assert not any("energy" in name for name in errors)
+    assert result.checkpoint is not None
+    assert load_checkpoint(result.checkpoint)[1].heads["toy"].labels == ("charges",)
+
+
+def test_nothing_to_learn(make_config: MakeConfig) -> None:
+    tasks = make_config().tasks()
+    assert [task.term.weight for task in with_labels(tasks, {"energy"})] == [1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="no training structure has a label of energy, forces, stress, and nothing"):
+        with_labels(tasks, {"charges"})
 
 
 def test_an_output_without_any_label(make_config: MakeConfig) -> None:
