@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -20,6 +21,9 @@ from gfm_ase.commands.md import md
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
 from gfm_ase.commands.training import train
+
+SECONDS_FOR_THE_FIRST = 2.0
+"""In which a launcher ends the other processes once the first has failed."""
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
@@ -69,9 +73,23 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("GFM_ASE_TRACEBACK"):
             raise
-        message = Text.assemble(("error:", "bold red"), f" {_sentence(error)}")
+        message = Text.assemble((f"error{_of_process()}:", "bold red"), f" {_sentence(error)}")
         Console(stderr=True).print(message, soft_wrap=True, highlight=False)
         sys.exit(2)
+
+
+def _of_process() -> str:
+    """Which of several processes speaks; others than the first let it speak before: mostly all say the same."""
+    from train.launch import find_launch
+
+    try:
+        launch = find_launch()
+    except ValueError:
+        return ""
+    if not launch.rank:
+        return ""
+    time.sleep(SECONDS_FOR_THE_FIRST)
+    return f" of process {launch.rank}"
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from train.config import LossConfig
-from train.labelled import Labelled
 from train.step import StepResult
 from train.tasks import Task
 
 MEMORY = 0.9
 """Share of the running norm of a task's gradient that a new measurement leaves."""
 
-Step = Callable[[Labelled, Tensor | None], StepResult]
+Step = Callable[[Tensor | None], StepResult]
 
 
 class Balance:
@@ -72,14 +71,14 @@ class Balance:
         slope_T = 0.5 - result.terms
         return [torch.where(result.known & self.counts_T, slope_T, torch.zeros_like(slope_T))]
 
-    def measure(self, step: Step, batch: Labelled, steps: int) -> None:
-        """Measure the gradients of the tasks where it is time to; `steps` have been taken."""
+    def measure(self, step: Step, steps: int) -> None:
+        """Measure the gradients of the tasks by a `step` of given factors, where it is time to; `steps` are taken."""
         if self.weighting != "gradient_norm" or steps % self.every:
             return
         for row in torch.nonzero(self.counts_T)[:, 0].tolist():
             alone_T = torch.zeros_like(self.weight_T)
             alone_T[row] = 1 / self.weight_T[row]
-            result = step(batch, alone_T)
+            result = step(alone_T)
             chosen = [g for g, shared in zip(result.gradients, self._backbone, strict=True) if shared]
             norm = torch.nn.utils.get_total_norm(chosen).double()
             if bool(result.known[row]) and bool(torch.isfinite(norm)):

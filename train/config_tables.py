@@ -127,11 +127,14 @@ class BatchConfig(Table):
         max_atoms: atoms in a batch.
         max_edges: directed edges in a batch; memory follows them.
         max_structures: structures in a batch.
+        per_step: batches of one step of the optimizer, all processes together; each computes its part of them one
+            after the other. Without, one for each process. The result does not depend on how many processes there are.
     """
 
     max_atoms: OptionalPositiveInt = 512
     max_edges: OptionalPositiveInt = None
     max_structures: OptionalPositiveInt = None
+    per_step: OptionalPositiveInt = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

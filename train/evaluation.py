@@ -13,6 +13,7 @@ from potentials.graph import AtomicGraph
 from potentials.quantities import TRAINABLE, Quantity
 from potentials.references import References
 from train.config import LossConfig
+from train.group import ALONE, Group
 from train.labelled import Labelled, batch_labelled
 from train.losses import loss_sums, make_targets, total_weights
 from train.tasks import Task, tasks_of
@@ -72,6 +73,17 @@ class Predictions:
                 reference, predicted = reference / atoms_G[mask], predicted / atoms_G[mask]
             self._reference[task.name].append(reference.reshape(-1))
             self._predicted[task.name].append(predicted.reshape(-1))
+
+    def extend(self, other: Predictions) -> None:
+        """Add those of another part of the structures."""
+        self._energy_trivial += other._energy_trivial
+        for mine, those in (
+            (self._atoms, other._atoms),
+            (self._reference, other._reference),
+            (self._predicted, other._predicted),
+        ):
+            for name, values in those.items():
+                mine[name] += values
 
     def pairs(self) -> dict[str, Pairs]:
         """Reference and prediction of each quantity, extensive scalars per atom; none where there is no label."""
@@ -165,28 +177,52 @@ class Validation:
     errors: dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True)
+class Judge:
+    """How a validation counts.
+
+    Attributes:
+        tasks: terms of the loss.
+        weights: of the data sets, by index.
+        group: processes that share the structures.
+    """
+
+    tasks: Sequence[Task]
+    weights: Sequence[float]
+    group: Group = ALONE
+
+
 def validate(
     evaluate: Evaluate,
     references: References,
     structures: Mapping[str, Sequence[Labelled]],
-    tasks: Sequence[Task],
-    weights: Sequence[float],
+    judge: Judge,
 ) -> Validation:
-    """Loss (sums over everything, divided once) and errors of each data set by name; `weights` by index.
+    """Loss (sums over everything, divided once) and errors of each data set by name, these on the first process.
 
     Terms count by the weights of the run file, whatever training makes of them: epochs can be compared.
     """
+    tasks, group = judge.tasks, judge.group
     sums = torch.zeros(len(tasks), dtype=torch.float64)
     totals = torch.zeros(len(tasks), dtype=torch.float64)
     errors = {}
     for name, members in structures.items():
         predictions = Predictions([task.quantity for task in tasks[len(TRAINABLE) :]])
-        for batch in batches(members, 2000, references.e0_DZ.device):
+        for batch in batches(members[group.rank :: group.size], 2000, references.e0_DZ.device):
             with torch.no_grad():
                 results = evaluate(batch.graph)
-            targets = make_targets(batch, weights, tasks)
+            targets = make_targets(batch, judge.weights, tasks)
             sums += loss_sums(results, targets, tasks).cpu()
             totals += total_weights(targets, tasks).cpu()
             predictions.add(batch, results, references)
-        errors[name] = predictions.errors() if members else {}
+        errors[name] = gathered(predictions, group).errors()
+    sums, totals = group.sum(torch.stack([sums, totals]))
     return Validation(float((sums / totals.clamp(min=1e-300)).sum()), errors)
+
+
+def gathered(predictions: Predictions, group: Group) -> Predictions:
+    """Those of all processes, on the first; their own on the others."""
+    for rank, other in enumerate(group.gather(predictions) or ()):
+        if rank:
+            predictions.extend(other)
+    return predictions

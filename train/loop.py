@@ -16,6 +16,7 @@ from rich.markup import escape
 from train.config import RunConfig, dump_config
 from train.data import Dataset, load_datasets
 from train.export import environment
+from train.group import ALONE, Group
 from train.guard import TrainingError
 from train.journal import write_json
 from train.progress import Reporter
@@ -25,7 +26,12 @@ from train.warm_up import warm_up
 
 
 def train(
-    config: RunConfig, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+    group: Group = ALONE,
 ) -> TrainingResult:
     """Train a potential and leave its checkpoint in ``config.output``.
 
@@ -38,22 +44,25 @@ def train(
         resume: go on from the saved state, to the same numbers as if the run had never stopped.
         overwrite: begin anew in a folder that holds a run.
         console: where to show progress; none is silent.
+        group: the processes that train together (`train.group.joined`); the first one writes and speaks.
 
     Raises:
         ValueError: bad data or settings; the folder holds a run and neither `resume` nor `overwrite` is given; a step
             that would not be finite.
     """
-    reporter = Reporter(console)
+    reporter = Reporter(console if group.first else None)
     check_folder(config.output, resume=resume, overwrite=overwrite)
     with reporter.reading() as progress:
         datasets = load_datasets(config, progress)
     describe_data(datasets, reporter, charge_and_spin=config.potential.charge_and_spin)
-    run = Run(config, datasets, reporter)
+    run = Run(config, datasets, reporter, group)
     if resume:
         run.resume()
-    else:
+    group.wait()
+    if not resume and group.first:
         make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
-    with reporter.compiling(config.compile):
+    run.check_share()
+    with reporter.compiling(config.compile), group.one_of_a_host_first():
         warm_up(run)
     return carry_out(run)
 
@@ -65,8 +74,9 @@ def carry_out(run: Run) -> TrainingResult:
         TrainingError: a step that would not be finite; the state before it is saved.
     """
     config = run.config
-    write_json(config.output / "config.json", dump_config(config))
-    write_json(config.output / "environment.json", environment())
+    if run.group.first:
+        write_json(config.output / "config.json", dump_config(config))
+        write_json(config.output / "environment.json", environment())
     try:
         with run.reporter.training(), stop_signals() as asked:
             reason = loop(run, asked)
@@ -74,7 +84,8 @@ def carry_out(run: Run) -> TrainingResult:
         run.save()  # the step was not taken
         raise
     finally:
-        run.journal.close()
+        if run.journal:
+            run.journal.close()
     if reason == "interrupted":
         return TrainingResult(None, {}, run.position, reason)
     return run.finish(reason)
@@ -83,31 +94,29 @@ def carry_out(run: Run) -> TrainingResult:
 def loop(run: Run, asked: Callable[[], bool]) -> str:
     """Epochs until one of the reasons to end; each validated, the state saved in between."""
     stop, log, position = run.config.stop, run.config.log, run.position
+    position.compiling, _ = run.group.agree(position.compiling, asked=False)
     clock = Clock(position.seconds)
 
-    def pause() -> bool:
-        position.seconds = clock.total()
+    def pause() -> str | None:
+        position.seconds, stopped = run.group.agree(clock.total(), asked())
         if clock.since_saved() > 60 * log.checkpoint_minutes:
             run.save()
             clock.saved()
-        return asked() or out_of_time()
-
-    def out_of_time() -> bool:
-        return stop.max_minutes is not None and position.seconds > 60 * stop.max_minutes
+        if stopped:
+            return "interrupted"
+        return "max_minutes" if stop.max_minutes and position.seconds > 60 * stop.max_minutes else None
 
     def out_of_patience() -> bool:
         return stop.patience is not None and position.worse >= stop.patience
 
     while position.epoch < stop.epochs and not out_of_patience():
         began = time.perf_counter()
-        if not run.train_epoch(pause):
+        if reason := run.train_epoch(pause):
             run.save()
-            if asked():
-                return "interrupted"
-            # not in the state: a resumed run is judged where it would have been without the stop
-            run.record(run.validate(), time.perf_counter() - began)
-            return "max_minutes"
-        position.seconds = clock.total()
+            if reason == "max_minutes":
+                # not in the state: a resumed run is judged where it would have been without the stop
+                run.record(run.validate(), time.perf_counter() - began)
+            return reason
         if position.epoch + 1 == stop.epochs or (position.epoch + 1) % log.validate_every == 0:
             run.record(run.validate(), time.perf_counter() - began)
         position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()

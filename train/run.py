@@ -18,15 +18,17 @@ from train.balance import Balance
 from train.config import RunConfig, dump_config
 from train.data import Dataset, union
 from train.e0 import references_for
-from train.evaluation import Evaluate, Validation, predict, validate
+from train.evaluation import Evaluate, Judge, Validation, gathered, predict, validate
 from train.export import export
-from train.guard import TrainingError, check_finite
+from train.group import ALONE, Group
+from train.guard import TrainingError
 from train.journal import Journal, Row, write_json
 from train.labelled import Labelled
 from train.optimizer import Optimizer, learning_rate
 from train.output_scales import set_output_scales
 from train.progress import Reporter
 from train.sampling import BatchPlan, Loader
+from train.shared_step import Shared, shared_step
 from train.start import start_from, with_neighbours
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
 from train.step import LossAndGradients
@@ -59,11 +61,15 @@ class Run:
         config: resolved settings.
         datasets: with their graphs.
         reporter: shows progress.
+        group: the processes that train together.
     """
 
-    def __init__(self, config: RunConfig, datasets: Sequence[Dataset], reporter: Reporter) -> None:
-        self.config, self.datasets, self.reporter = config, datasets, reporter
-        self.device = choose_device(config.device)
+    def __init__(
+        self, config: RunConfig, datasets: Sequence[Dataset], reporter: Reporter, group: Group = ALONE
+    ) -> None:
+        self.config, self.datasets, self.reporter, self.group = config, datasets, reporter, group
+        self.device = group.place(choose_device(config.device))
+        self.per_step = config.batch.per_step or group.size
         made_of = with_neighbours(config.potential_config(), datasets)
         self.potential = Potential(made_of, seed=config.seed).to(self.device)
         for dataset, table in zip(datasets, config.dataset, strict=True):
@@ -89,8 +95,16 @@ class Run:
         sizes = [(one.graph.n_atoms, one.graph.n_edges) for one in self.structures]
         sources = [one.source[0] for one in self.structures]
         self.plan = BatchPlan(sizes, config.batch, config.seed, sources)
-        self.journal = Journal(config.output, tensorboard=config.log.tensorboard)
+        self.journal = Journal(config.output, tensorboard=config.log.tensorboard) if group.first else None
         self.position = Position()
+
+    def check_share(self) -> None:
+        """Raise ValueError where there are more processes than batches in a step."""
+        if self.group.size > self.per_step:
+            raise ValueError(
+                f"{self.group.size} processes share batch.per_step = {self.per_step} batches, and some would have"
+                f" nothing to do; set batch.per_step to {self.group.size} or more, or start fewer"
+            )
 
     def go_without_compiling(self) -> None:
         """The same run, computed eagerly; its settings stay those asked for."""
@@ -116,42 +130,55 @@ class Run:
         position = self.position
         return position.epoch + (position.batch / len(self.plan.epoch(position.epoch)) if position.batch else 0.0)
 
-    def train_epoch(self, pause: Callable[[], bool]) -> bool:
-        """The rest of the running epoch; false where `pause` asked to stop before its end."""
-        batches = self.plan.epoch(self.position.epoch)
-        loader = Loader(self.structures, batches, start=self.position.batch)
-        for batch in loader:
-            self.learn(batch.to(self.device), len(batches))
-            if pause():
-                return False
-        return True
+    def train_epoch(self, pause: Callable[[], str | None]) -> str | None:
+        """The rest of the running epoch; where `pause` asks to stop before its end, why."""
+        position, group = self.position, self.group
+        steps = self.plan.steps(position.epoch, self.per_step, position.batch)
+        total = position.batch + sum(map(len, steps))
+        own = [self.plan.shared(batches, group.size)[group.rank] for batches in steps]
+        loader = iter(Loader(self.structures, [batch for batches in own for batch in batches]))
+        for batches, mine in zip(steps, own, strict=True):
+            self.learn([next(loader).to(self.device) for _ in mine], (len(batches), total))
+            if reason := pause():
+                return reason
+        return None
 
-    def learn(self, batch: Labelled, n_batches: int) -> None:
-        """One step on one batch."""
+    def learn(self, own: Sequence[Labelled], counts: tuple[int, int]) -> None:
+        """One step.
+
+        Args:
+            own: batches of this process.
+            counts: batches of all processes in this step, and in the epoch.
+        """
         position = self.position
-        self.balance.measure(self.step, batch, position.steps)
+        self.balance.measure(lambda factors: self.shared_step(own, factors).result, position.steps)
         factors = self.balance.factors()
-        result = self.step(batch, factors)
-        check_finite(result, batch)
-        done = self.done(position.epoch + position.batch / n_batches)
+        shared = self.shared_step(own, factors)
+        result, (of_step, of_epoch) = shared.result, counts
+        done = self.done(position.epoch + position.batch / of_epoch)
         norm = self.optimizer.step(result.gradients, done, self.balance.gradients(result))
-        position.batch += 1
+        position.batch += of_step
         position.steps += 1
         tally = position.tally
         # by the weights of the run file, whatever training makes of them: epochs can be compared
         loss = result.loss if factors is None else (result.terms / factors).sum()
-        tally.loss += float(loss) * batch.graph.n_graphs
-        tally.structures += batch.graph.n_graphs
-        tally.atoms += batch.graph.n_atoms
+        tally.loss += float(loss) * shared.structures
+        tally.structures += shared.structures
+        tally.atoms += shared.atoms
         tally.largest_gradient = max(tally.largest_gradient, norm)
-        epochs = position.epoch + position.batch / n_batches
-        self.reporter.stepped(batch.graph.n_atoms, epochs, self.done(epochs))
+        epochs = position.epoch + position.batch / of_epoch
+        self.reporter.stepped(shared.atoms, epochs, self.done(epochs))
+
+    def shared_step(self, own: Sequence[Labelled], factors: Tensor | None) -> Shared:
+        """Loss and gradients of the batches of all processes."""
+        return shared_step(self.step, own, self.group, factors)
 
     def validate(self) -> Validation:
         """Loss and errors of the averaged weights on the validation splits."""
         restore(self.averaged, self.averaged_state())
         structures = {dataset.name: dataset.valid for dataset in self.datasets}
-        return validate(self.evaluate, self.averaged.references, structures, self.tasks, self.weights)
+        judge = Judge(self.tasks, self.weights, self.group)
+        return validate(self.evaluate, self.averaged.references, structures, judge)
 
     def averaged_state(self) -> dict[str, Tensor]:
         """All tensors of the potential with the averaged weights."""
@@ -189,16 +216,21 @@ class Run:
         if factors is not None:
             weights = (factors * self.balance.weight_T).tolist()
             row["weights"] = dict(zip((task.name for task in self.tasks), weights, strict=True))
-        self.journal.append(row)
+        if self.journal:
+            self.journal.append(row)
         self.reporter.validated(row)
 
     def save(self) -> None:
-        """Write the state that the run can be resumed from."""
+        """Write the state that the run can be resumed from; the first process does."""
+        if not self.group.first:
+            return
         tensors = {f"weights.{name}": value for name, value in self.potential.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         tensors |= {f"balance.{name}": value for name, value in self.balance.state().items()}
-        state = RunState(self.position, dump_config(self.config), self.fingerprints(), tensors)
+        config = dump_config(self.config)
+        config["batch"]["per_step"] = self.per_step
+        state = RunState(self.position, config, self.fingerprints(), tensors)
         save_state(self.config.output / STATE, state)
 
     def resume(self) -> None:
@@ -209,12 +241,15 @@ class Run:
         """
         state = load_state(self.config.output / STATE)
         check_same_run(state, dump_config(self.config), self.fingerprints())
+        if self.config.batch.per_step is None:
+            self.per_step = state.config["batch"].get("per_step") or self.group.size
         restore(self.potential, state.part("weights."))
         self.best = {name: value.to(self.device) for name, value in state.part("best.").items()}
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
         self.balance.load_state(state.part("balance."))
         self.position = state.position
-        self.journal.rewind(self.position.epoch)
+        if self.journal:
+            self.journal.rewind(self.position.epoch)
 
     def fingerprints(self) -> dict[str, dict[str, str]]:
         """Content hashes of all splits."""
@@ -226,9 +261,9 @@ class Run:
         errors = {}
         outputs = [task.quantity for task in self.tasks[len(TRAINABLE) :]]
         for dataset in self.datasets:
-            judged = dataset.test or dataset.valid
+            judged = (dataset.test or dataset.valid)[self.group.rank :: self.group.size]
             predictions = predict(self.evaluate, self.averaged.references, judged, outputs=outputs)
-            errors[dataset.name] = predictions.errors()
+            errors[dataset.name] = gathered(predictions, self.group).errors()
         training = {
             "config": dump_config(self.config),
             "epochs": self.position.epoch,
@@ -239,6 +274,7 @@ class Run:
             "reason": reason,
         }
         path = self.config.output / MODEL
-        export(path, self.averaged, self.datasets, errors, training)
-        write_json(self.config.output / "errors.json", errors)
+        if self.group.first:
+            export(path, self.averaged, self.datasets, errors, training)
+            write_json(self.config.output / "errors.json", errors)
         return TrainingResult(path, errors, self.position, reason)

@@ -78,6 +78,28 @@ class BatchPlan:
         batches = [batch for batch in closed + opened if batch]
         return [batches[number] for number in rng.permutation(len(batches)).tolist()]
 
+    def steps(self, epoch_number: int, per_step: int, start: int = 0) -> list[list[list[int]]]:
+        """The batches of one epoch, by steps that take so many at once; the last one may have fewer.
+
+        Args:
+            epoch_number: which one.
+            per_step: batches of a step, all processes together.
+            start: batches that are over.
+        """
+        left = self.epoch(epoch_number)[start:]
+        return [left[first : first + per_step] for first in range(0, len(left), per_step)]
+
+    def shared(self, batches: Sequence[list[int]], size: int) -> list[list[list[int]]]:
+        """The batches of one step, dealt to so many processes: the largest first, each to who has least to do."""
+        work = np.array([self.sizes[batch, :2].sum() for batch in batches])
+        dealt: list[list[list[int]]] = [[] for _ in range(size)]
+        load = np.zeros(size)
+        for number in np.argsort(-work, kind="stable"):
+            least = int(load.argmin())
+            dealt[least].append(batches[number])
+            load[least] += work[number]
+        return dealt
+
     def fill(self, batches: Sequence[Sequence[int]]) -> float:
         """How full batches are on average, by the bound that each comes closest to; 1 is full."""
         used = [(self.sizes[list(batch)].sum(0) / self.limits).max() for batch in batches]

@@ -69,16 +69,21 @@ class LossAndGradients:
         self._names = [name for name, _ in potential.named_parameters()]
         self._state = weights_and_buffers(potential)
 
-    def __call__(self, batch: Labelled, factors: Tensor | None = None) -> StepResult:
-        """Loss and gradients of one batch; no rank or accumulation: the batch is all there is.
+    def totals(self, batch: Labelled) -> Tensor:
+        """[T] weight of the labels of each task in a batch: sums over all batches of a step are what it divides by."""
+        return total_weights(make_targets(batch, self.dataset_weights, self.tasks), self.tasks)
+
+    def __call__(self, batch: Labelled, factors: Tensor | None = None, totals: Tensor | None = None) -> StepResult:
+        """Loss and gradients of one batch, or its part of them.
 
         Args:
             batch: structures with labels.
             factors: [T] what each task is multiplied by, on top of the weight of its term; 1 where left out.
+            totals: [T] weight of the labels of all batches of the step; those of this one where left out.
         """
         inputs = prepare(batch.graph, self.potential.dtype)
         targets = make_targets(batch, self.dataset_weights, self.tasks)
-        totals = total_weights(targets, self.tasks)
+        totals = total_weights(targets, self.tasks) if totals is None else totals
         known, n_graphs = totals > 0, batch.graph.n_graphs
         divisors = totals.clamp(min=1e-300) if factors is None else totals.clamp(min=1e-300) / factors
         if not self.compiled or batch.graph.n_atoms < 2 or batch.graph.n_edges < 4:

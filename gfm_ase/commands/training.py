@@ -38,15 +38,20 @@ def train(
     (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once.
 
     Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200
+
+    Several processes share each step: mpiexec -n 4 gfm-ase train run.toml, srun gfm-ase train run.toml, or
+    torchrun --nproc-per-node 4 --no-python gfm-ase train run.toml.
     """
     from train.config import load_config
+    from train.group import joined
     from train.loop import train as run_training
 
     if resume and overwrite:
         raise ValueError("--resume goes on with the run and --overwrite removes it; give one of them")
-    console = Console()
     config = load_config(run_file, overrides or [])
-    result = run_training(config, resume=resume, overwrite=overwrite, console=console)
+    with joined(config.device) as group:
+        console = Console(quiet=not group.first)
+        result = run_training(config, resume=resume, overwrite=overwrite, console=console, group=group)
     if result.checkpoint is None:
         announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
         raise typer.Exit(130)

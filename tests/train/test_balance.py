@@ -1,6 +1,7 @@
 """Weights of tasks: by learnt uncertainties and by the norms of gradients; a resumed run has the same."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,9 @@ def test_terms_pull_on_the_backbone_in_the_ratio_of_their_weights(with_moments: 
     batch = run.structures[0]
     assert run.balance.factors() is not None
     assert run.balance.factors().tolist() == [1.0] * 4  # nothing is measured yet
-    run.balance.measure(run.step, batch, 1)
+    run.balance.measure(partial(run.step, batch), 1)
     assert not run.balance.norm_T.any()  # it is not time
-    run.balance.measure(run.step, batch, 3)
+    run.balance.measure(partial(run.step, batch), 3)
     factors = run.balance.factors()
     assert factors is not None
 
@@ -153,13 +154,13 @@ def test_terms_pull_on_the_backbone_in_the_ratio_of_their_weights(with_moments: 
 def test_norms_are_running_means(with_moments: MakeConfig) -> None:
     run = new_run(with_moments("a", "gradient_norm"))
     first, second = run.structures[:2]
-    run.balance.measure(run.step, first, 0)
+    run.balance.measure(partial(run.step, first), 0)
     one = run.balance.norm_T.clone()
     run.balance.norm_T.zero_()
-    run.balance.measure(run.step, second, 0)
+    run.balance.measure(partial(run.step, second), 0)
     other = run.balance.norm_T.clone()
     run.balance.norm_T.copy_(one)
-    run.balance.measure(run.step, second, 3)
+    run.balance.measure(partial(run.step, second), 3)
     assert torch.allclose(run.balance.norm_T, 0.9 * one + 0.1 * other, rtol=1e-12)
     assert not torch.allclose(one, other, rtol=1e-3)
 

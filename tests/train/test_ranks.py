@@ -1,0 +1,91 @@
+"""One result, however many processes there are and whoever started them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from train.config import RunConfig, dump_config
+from train.journal import read_journal, write_json
+
+MakeConfig = Callable[..., RunConfig]
+SCRIPT = Path(__file__).with_name("trained_by_many.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+MPIEXEC = [shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec", "-n"]
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PMI_RANK", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def started(config: RunConfig, ranks: int, *options: str, by: list[str] = TORCHRUN) -> subprocess.CompletedProcess[str]:
+    """Train by so many processes in an environment that knows of no others."""
+    file = config.output.with_suffix(".json")
+    write_json(file, dump_config(config))
+    launcher = [sys.executable] if ranks == 1 else [*by, str(ranks), *([] if by is TORCHRUN else [sys.executable])]
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    environment["OMP_NUM_THREADS"] = "1"
+    return subprocess.run(
+        [*launcher, str(SCRIPT), str(file), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def trained(config: RunConfig, ranks: int, *options: str, by: list[str] = TORCHRUN) -> dict[str, Any]:
+    done = started(config, ranks, *options, by=by)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = config.output
+    return {"weights": load_file(folder / "model.safetensors"), "rows": read_journal(folder / "journal.jsonl")}
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, tensor in one["weights"].items():
+        assert torch.allclose(tensor.double(), other["weights"][name].double(), rtol=1e-9, atol=1e-11), name
+    for row, again in zip(one["rows"], other["rows"], strict=True):
+        for key in ("step", "epoch", "train_loss", "valid_loss", "learning_rate", "largest_gradient"):
+            assert row[key] == pytest.approx(again[key], rel=1e-9), key
+        for name, value in row["valid"]["emt"].items():
+            assert value == pytest.approx(again["valid"]["emt"][name], rel=1e-7), name
+
+
+@pytest.fixture
+def shared(make_config: MakeConfig) -> MakeConfig:
+    """Four batches a step, of which the last step of an epoch has fewer; two epochs."""
+
+    def make(name: str, **tables: Any) -> RunConfig:
+        batch = {"max_atoms": 8, "per_step": 3}
+        return make_config(name, **{"batch": batch, "stop": {"epochs": 3}, **tables})
+
+    return make
+
+
+def test_one_two_and_three_processes_give_one_result(shared: MakeConfig) -> None:
+    alone = trained(shared("alone"), 1)
+    assert_same(alone, trained(shared("two"), 2))
+    # as many as batches: in the last step of an epoch some have none
+    assert_same(alone, trained(shared("three"), 3, by=MPIEXEC))
+
+
+def test_a_run_of_two_goes_on_as_one_and_as_three(shared: MakeConfig) -> None:
+    alone = trained(shared("alone"), 1)
+    config = shared("stopped", stop={"epochs": 1})
+    trained(config, 2)
+    config = shared("stopped", stop={"epochs": 2})
+    trained(config, 1, "--resume")
+    again = trained(shared("stopped"), 3, "--resume")
+    # the learning rate followed three ends: the same steps, of other rates
+    assert [row["step"] for row in again["rows"]] == [row["step"] for row in alone["rows"]]
+
+
+def test_more_processes_than_batches(shared: MakeConfig) -> None:
+    done = started(shared("many", batch={"max_atoms": 8, "per_step": 1}), 2)
+    assert done.returncode != 0
+    assert "2 processes share batch.per_step = 1 batches" in done.stderr

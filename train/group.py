@@ -1,0 +1,176 @@
+"""The processes of a run, and what they tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from potentials.devices import choose_device
+from train.launch import Launch, find_launch, first_host
+
+BACK_ENDS = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl", "cpu": "gloo"}
+"""Of torch.distributed, by the kind of device; RCCL calls itself NCCL."""
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others before it takes them for lost."""
+
+FIRST_PORT, PORTS = 20_000, 20_000
+
+
+class Group:
+    """One process of a run; this one is alone.
+
+    Attributes:
+        launch: which one.
+    """
+
+    def __init__(self, launch: Launch | None = None) -> None:
+        self.launch = launch or Launch()
+        self.rank, self.size = self.launch.rank, self.launch.size
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that writes and speaks."""
+        return self.rank == 0
+
+    def place(self, device: torch.device) -> torch.device:
+        """The device of this process where `device` is a kind: each on a host has its own."""
+        return device
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, the same everywhere; in place where it can be."""
+        return tensor
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """What all processes give, by rank; none but on the first."""
+        return [value]
+
+    def share(self, value: Any) -> list[Any]:
+        """What all processes give, by rank, on all."""
+        return [value]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+
+    @contextlib.contextmanager
+    def one_of_a_host_first(self) -> Iterator[None]:
+        """The first process of each host alone, then its others: they find what it has made."""
+        if self.launch.local_rank:
+            self.wait()
+        yield
+        if not self.launch.local_rank:
+            self.wait()
+
+    def agree(self, seconds: float, asked: bool) -> tuple[float, bool]:
+        """The clock of the first, and whether anyone was asked to stop: the same on all processes."""
+        told = self.sum(torch.tensor([seconds if self.first else 0.0, float(asked)], dtype=torch.float64))
+        return float(told[0]), bool(told[1])
+
+
+ALONE = Group()
+
+
+class Joined(Group):
+    """Processes joined by torch.distributed."""
+
+    def place(self, device: torch.device) -> torch.device:
+        """See `Group`."""
+        if device.type == "cpu" or ":" in str(device):
+            return device
+        count = torch.get_device_module(device.type).device_count()
+        return torch.device(device.type, self.launch.local_rank % count)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """See `Group`."""
+        dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """See `Group`."""
+        found: list[Any] | None = [None] * self.size if self.first else None
+        dist.gather_object(value, found)
+        return found
+
+    def share(self, value: Any) -> list[Any]:
+        """See `Group`."""
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+    def wait(self) -> None:
+        """See `Group`."""
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[Group]:
+    """The group that this process was launched in.
+
+    Args:
+        device: of the run file: "auto", "cpu", "cuda", ...
+
+    Raises:
+        ValueError: the environment contradicts itself, or does not say where the others are.
+    """
+    launch = find_launch()
+    if launch.size == 1:
+        yield Group(launch)
+        return
+    share_cores(launch)
+    kind = choose_device(device).type
+    address, port = _meeting_point(launch)
+    dist.init_process_group(
+        BACK_ENDS[kind],
+        init_method=f"tcp://{address}:{port}",
+        rank=launch.rank,
+        world_size=launch.size,
+        timeout=PATIENCE,
+    )
+    try:
+        group = Joined(launch)
+        yield group
+        group.wait()  # who leaves early closes connections that others still use
+    finally:
+        dist.destroy_process_group()
+
+
+def share_cores(launch: Launch) -> None:
+    """Each process of a host gets its part of the cores, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // launch.local_size))
+
+
+def _meeting_point(launch: Launch) -> tuple[str, int]:
+    """Host and port of the first process."""
+    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
+        return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if launch.by == "srun":
+        nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_JOB_NODELIST"]
+        of_step = int(os.environ["SLURM_JOB_ID"]) + 7 * int(os.environ.get("SLURM_STEP_ID", "0"))
+        return first_host(nodes), FIRST_PORT + of_step % PORTS
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        raise ValueError(
+            f"{launch.by} started {launch.size} processes, which cannot find each other: install the extra mpi (pip"
+            " install 'gfm-ase[mpi]'), or set MASTER_ADDR and MASTER_PORT to a host and a free port of the first"
+        ) from None
+    own = _free_address(one_host=launch.local_size == launch.size) if launch.rank == 0 else None
+    found: tuple[str, int] = MPI.COMM_WORLD.bcast(own)
+    return found
+
+
+def _free_address(*, one_host: bool) -> tuple[str, int]:
+    host = "127.0.0.1" if one_host else socket.gethostname()
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return host, probe.getsockname()[1]

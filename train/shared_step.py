@@ -1,0 +1,93 @@
+"""One step of all processes: the gradient of one loss, whoever computes which part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from train.group import Group
+from train.guard import finite, not_finite, suspects
+from train.labelled import Labelled
+from train.step import LossAndGradients, StepResult
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a step of all processes has found; the same on each.
+
+    Attributes:
+        result: loss and gradients over all batches.
+        structures: in all batches.
+        atoms: in all batches.
+    """
+
+    result: StepResult
+    structures: int
+    atoms: int
+
+
+def shared_step(
+    step: LossAndGradients, batches: Sequence[Labelled], group: Group, factors: Tensor | None = None
+) -> Shared:
+    """Loss and gradients of the batches of all processes, as if they were one batch.
+
+    Sums are divided by the weights of all labels, so that the result does not depend, but for rounding, on how
+    structures are laid out in batches and batches over processes.
+
+    Args:
+        step: of this process.
+        batches: its own; none where there are fewer batches than processes.
+        group: the processes.
+        factors: as of `LossAndGradients`.
+
+    Raises:
+        TrainingError: loss or gradients are not finite; on all processes.
+    """
+    counts = torch.tensor([float(sum(b.graph.n_graphs for b in batches)), float(sum(b.graph.n_atoms for b in batches))])
+    counts = counts.double()
+    if group.size == 1 and len(batches) == 1:
+        result, found = step(batches[0], factors), None
+    else:
+        device = step.potential.device
+        own = torch.zeros(len(step.tasks), dtype=torch.float64, device=device)
+        own = sum((step.totals(batch) for batch in batches), own)
+        both = group.sum(torch.cat([own, counts.to(device)]))
+        totals, counts = both[: len(own)], both[len(own) :]
+        result, found = _parts(step, batches, group, factors, totals)
+    if not finite(result.loss, result.gradients):
+        raise _blame(result, batches, group, found)
+    return Shared(result, int(counts[0]), int(counts[1]))
+
+
+def _parts(
+    step: LossAndGradients, batches: Sequence[Labelled], group: Group, factors: Tensor | None, totals: Tensor
+) -> tuple[StepResult, tuple[bool, list[str]] | None]:
+    """The parts of all processes together, and which structures of this one are to blame if any are."""
+    parameters = list(step.potential.parameters())
+    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+    terms = torch.zeros_like(totals)
+    found = None
+    for batch in batches:
+        part = step(batch, factors, totals)
+        torch._foreach_add_(gradients, part.gradients)
+        terms = terms + part.terms
+        if found is None and not finite(part.loss, part.gradients):
+            found = suspects(part, batch)
+    flat = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    terms = group.sum(terms)
+    pieces = torch.split(flat, [parameter.numel() for parameter in parameters])
+    gradients = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
+    return StepResult(terms.sum(), gradients, {}, terms, totals > 0), found
+
+
+def _blame(
+    result: StepResult, batches: Sequence[Labelled], group: Group, found: tuple[bool, list[str]] | None
+) -> Exception:
+    if found is None and result.predicted:
+        found = suspects(result, batches[0])
+    all_found = [one for one in group.share(found) if one is not None]
+    # nobody to blame: parts were finite and their sum is not
+    return not_finite(float(result.loss), next(iter(sorted(all_found, reverse=True)), (False, ["the step"])))
