@@ -90,24 +90,44 @@ class Joined(Group):
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
-        dist.all_reduce(tensor)
+        with _others_there():
+            dist.all_reduce(tensor)
         return tensor
 
     def gather(self, value: Any) -> list[Any] | None:
         """See `Group`."""
         found: list[Any] | None = [None] * self.size if self.first else None
-        dist.gather_object(value, found)
+        with _others_there():
+            dist.gather_object(value, found)
         return found
 
     def share(self, value: Any) -> list[Any]:
         """See `Group`."""
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
+        with _others_there():
+            dist.all_gather_object(found, value)
         return found
 
     def wait(self) -> None:
         """See `Group`."""
-        dist.barrier()
+        with _others_there():
+            dist.barrier()
+
+
+class LostError(ValueError):
+    """Another process of the run has ended, or does not answer."""
+
+
+@contextlib.contextmanager
+def _others_there() -> Iterator[None]:
+    try:
+        yield
+    except (dist.DistError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LostError(
+            f"another process of this run has ended or does not answer ({reason}); its own message says why, if it had"
+            " time for one. What was saved last is whole: the same command with --resume goes on from there"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,46 @@ def test_a_run_of_two_goes_on_as_one_and_as_three(shared: MakeConfig) -> None:
     again = trained(shared("stopped"), 3, "--resume")
     # the learning rate followed three ends: the same steps, of other rates
     assert [row["step"] for row in again["rows"]] == [row["step"] for row in alone["rows"]]
+
+
+def pair(config: RunConfig, *options: str) -> list[subprocess.Popen[str]]:
+    """Two processes that nobody looks after: what becomes of one when the other is gone is its own doing."""
+    file = config.output.with_suffix(".json")
+    write_json(file, dump_config(config))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    common |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(file), *options],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+@pytest.mark.parametrize(("killed", "after"), [(0, 0.13), (1, 0.41)])
+def test_a_process_that_is_killed_at_any_moment(killed: int, after: float, shared: MakeConfig) -> None:
+    """The other ends by itself and says why; what was saved goes on to the result of a run that nothing happened to."""
+    tables = {"log": {"checkpoint_minutes": 1e-9}, "stop": {"epochs": 30}}
+    config = shared("killed", **tables)
+    processes = pair(config)
+    state = config.output / "state.safetensors"
+    end = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(after)
+    processes[killed].kill()
+    other = processes[1 - killed]
+    _, said = other.communicate(timeout=120)
+    processes[killed].communicate()
+    assert other.returncode not in {0, -9}
+    assert "another process of this run has ended or does not answer" in said
+    assert_same(trained(shared("whole", **tables), 1), trained(config, 1, "--resume"))
 
 
 def test_more_processes_than_batches(shared: MakeConfig) -> None:
