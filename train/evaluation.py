@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from potentials.graph import AtomicGraph
@@ -74,16 +75,20 @@ class Predictions:
             self._reference[task.name].append(reference.reshape(-1))
             self._predicted[task.name].append(predicted.reshape(-1))
 
-    def extend(self, other: Predictions) -> None:
-        """Add those of another part of the structures."""
-        self._energy_trivial += other._energy_trivial
-        for mine, those in (
-            (self._atoms, other._atoms),
-            (self._reference, other._reference),
-            (self._predicted, other._predicted),
-        ):
-            for name, values in those.items():
-                mine[name] += values
+    def message(self) -> bytes:
+        """All of them, for `take`."""
+        parts = {"reference": self._reference, "predicted": self._predicted, "atoms": self._atoms}
+        tensors = {f"{part}.{name}": torch.cat(v) for part, of in parts.items() for name, v in of.items() if v}
+        if self._energy_trivial:
+            tensors["trivial"] = torch.cat(self._energy_trivial)
+        return save(tensors)
+
+    def take(self, message: bytes) -> None:
+        """Add those of another part of the structures, as its `message` has them."""
+        parts = {"reference": self._reference, "predicted": self._predicted, "atoms": self._atoms}
+        for key, values in load(message).items():
+            part, _, name = key.partition(".")
+            (parts[part][name] if name else self._energy_trivial).append(values)
 
     def pairs(self) -> dict[str, Pairs]:
         """Reference and prediction of each quantity, extensive scalars per atom; none where there is no label."""
@@ -222,7 +227,7 @@ def validate(
 
 def gathered(predictions: Predictions, group: Group) -> Predictions:
     """Those of all processes, on the first; their own on the others."""
-    for rank, other in enumerate(group.gather(predictions) or ()):
-        if rank:
-            predictions.extend(other)
+    if group.size > 1:
+        for message in group.gather(predictions.message())[1:]:
+            predictions.take(message)
     return predictions

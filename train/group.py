@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -49,13 +48,13 @@ class Group:
         """The sum over all processes, the same everywhere; in place where it can be."""
         return tensor
 
-    def gather(self, value: Any) -> list[Any] | None:
-        """What all processes give, by rank; none but on the first."""
-        return [value]
+    def gather(self, message: bytes) -> list[bytes]:
+        """What all processes send, by rank, on the first; nothing on the others."""
+        return [message]
 
-    def share(self, value: Any) -> list[Any]:
-        """What all processes give, by rank, on all."""
-        return [value]
+    def share(self, message: bytes) -> list[bytes]:
+        """What all processes send, by rank, on all."""
+        return [message]
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -94,19 +93,29 @@ class Joined(Group):
             dist.all_reduce(tensor)
         return tensor
 
-    def gather(self, value: Any) -> list[Any] | None:
+    def gather(self, message: bytes) -> list[bytes]:
         """See `Group`."""
-        found: list[Any] | None = [None] * self.size if self.first else None
-        with _others_there():
-            dist.gather_object(value, found)
-        return found
+        return self._exchange(message, everywhere=False)
 
-    def share(self, value: Any) -> list[Any]:
+    def share(self, message: bytes) -> list[bytes]:
         """See `Group`."""
-        found: list[Any] = [None] * self.size
+        return self._exchange(message, everywhere=True)
+
+    def _exchange(self, message: bytes, *, everywhere: bool) -> list[bytes]:
+        # bytes, not objects: torch would send those as pickles
         with _others_there():
-            dist.all_gather_object(found, value)
-        return found
+            size = torch.tensor([len(message)])
+            sizes = [torch.zeros_like(size) for _ in range(self.size)]
+            dist.all_gather(sizes, size)
+            longest = max(int(one) for one in sizes)
+            own = torch.zeros(longest, dtype=torch.uint8)
+            own[: len(message)] = torch.frombuffer(bytearray(message or b"\0"), dtype=torch.uint8)[: len(message)]
+            found = [torch.zeros_like(own) for _ in range(self.size)] if everywhere or self.first else None
+            if everywhere:
+                dist.all_gather(found, own)
+            else:
+                dist.gather(own, found)
+        return [bytes(one[: int(size)].numpy()) for one, size in zip(found or (), sizes if found else (), strict=True)]
 
     def wait(self) -> None:
         """See `Group`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,7 @@ def _blame(
 ) -> Exception:
     if found is None and result.predicted:
         found = suspects(result, batches[0])
-    all_found = [one for one in group.share(found) if one is not None]
-    # nobody to blame: parts were finite and their sum is not
-    return not_finite(float(result.loss), next(iter(sorted(all_found, reverse=True)), (False, ["the step"])))
+    told = [json.loads(message) for message in group.share(json.dumps(found).encode())]
+    # those whose predictions are not finite first; nobody is to blame where the parts were finite and their sum is not
+    by_prediction, named = next(iter(sorted(filter(None, told), reverse=True)), (False, ["the step"]))
+    return not_finite(float(result.loss), (by_prediction, named))
