@@ -33,9 +33,10 @@ from potentials.compiled import CompiledPotential
 from potentials.potential import Potential, PotentialConfig
 from train.config import DatasetConfig, LossConfig, OptimizerConfig
 from train.data import label
+from train.frame import Frame
 from train.labelled import Labelled, batch_labelled
 from train.optimizer import Optimizer
-from train.reading import Frame, read_frames
+from train.reading import read_frames
 from train.step import LossAndGradients
 from train.tasks import tasks_of
 

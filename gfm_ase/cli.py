@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gfm_ase._version import __version__
+from gfm_ase.commands import data
 from gfm_ase.commands.compare import compare
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name, no_args_is_help=True)(_command)
+app.add_typer(data.app, name="data")
 
 
 def _show_version(wanted: bool) -> None:

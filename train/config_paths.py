@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.store.manifest import is_store
+
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 MAGIC = re.compile(r"[*?\[]")
 
@@ -40,12 +42,15 @@ def files(paths: Sequence[str], base: Path, whose: str) -> list[Path]:
     """
     found: list[Path] = []
     for path in (expand(text, base) for text in paths):
-        if Path(path).is_file():
+        if _holds_structures(path):
             found.append(Path(path))
         elif Path(path).is_dir():
-            raise ValueError(f"{whose}: {path} is a folder; name files, for example {path}/*.extxyz")
+            raise ValueError(
+                f"{whose}: {path} is a folder; name files, for example {path}/*.extxyz, or the folder of a store"
+            )
         else:
-            matches = [Path(match) for match in sorted(glob.glob(path, recursive=True)) if Path(match).is_file()]  # noqa: PTH207 - the pattern is absolute, which Path.glob refuses
+            there = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute, which Path.glob refuses
+            matches = [Path(match) for match in there if _holds_structures(match)]
             if not matches:
                 why = "matches no file" if MAGIC.search(path) else "is no file"
                 raise ValueError(f"{whose}: {path} {why}; a relative path starts at the folder of the run file")
@@ -54,3 +59,7 @@ def files(paths: Sequence[str], base: Path, whose: str) -> list[Path]:
     if twice:
         raise ValueError(f"{whose}: {twice[0]} is given more than once; name each file once")
     return found
+
+
+def _holds_structures(path: str) -> bool:
+    return Path(path).is_file() or is_store(Path(path))

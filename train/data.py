@@ -14,15 +14,14 @@ from ase.data import chemical_symbols
 from potentials.quantities import QUANTITIES, TRAINABLE, Quantity
 from potentials.structures import graph_from_atoms
 from train.config import DatasetConfig, RunConfig
+from train.frame import Frame
+from train.geometry import geometry_digest
 from train.labelled import Labelled
-from train.reading import Frame, overlooked, read_frames
+from train.reading import overlooked, read_frames
 from train.reading_outputs import labelled
 from train.sieve import Progress, Sieve
 
 SPLITS = ("train", "valid", "test")
-
-SAME_PLACE_DECIMALS = 5
-"""Positions and cells that agree to 1e-5 Å are one geometry written twice."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,10 @@ def union(datasets: Sequence[Dataset], split: str) -> list[Labelled]:
 
 
 def geometry_hash(structure: Labelled) -> bytes:
-    """The same for structures with the same atoms in the same places (1e-5 Å), cell, periodicity, charge and spin."""
+    """`geometry_digest` of a structure."""
     graph = structure.graph
-    digest = hashlib.sha256(graph.numbers.numpy().tobytes() + graph.pbc.numpy().tobytes())
-    for value in (graph.positions, graph.cell, graph.charge, graph.spin):
-        digest.update((np.round(value.numpy(), SAME_PLACE_DECIMALS) + 0.0).tobytes())  # + 0.0: no negative zero
-    return digest.digest()
+    state = float(graph.charge[0]), float(graph.spin[0])
+    return geometry_digest(graph.numbers.numpy(), graph.positions.numpy(), graph.cell.numpy(), graph.pbc.numpy(), state)
 
 
 def _load(index: int, config: RunConfig, progress: Progress | None) -> Dataset:

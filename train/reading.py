@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from potentials.quantities import Quantity
 from train.config_dataset import DatasetConfig
 from train.config_paths import files
 from train.files import frames_of
-from train.reading_outputs import find, labels_there, output_labels
+from train.frame import Floats, Frame
+from train.reading_outputs import find, labelled, labels_there, output_labels
 from train.sieve import BadFrameError, Progress, Sieve
-
-Floats = NDArray[np.float64]
+from train.store.frames import stored_frames
+from train.store.manifest import is_store
 
 ASYMMETRY = 0.01
 """Part of the largest component by which a 3×3 stress may fail to be symmetric: rounding, not another quantity."""
@@ -28,28 +29,19 @@ ASYMMETRY = 0.01
 VOIGT_INDEX = [[0, 5, 4], [5, 1, 3], [4, 3, 2]]
 """Which of xx, yy, zz, yz, xz, xy stands where in the 3×3 stress."""
 
+OF_FILES = (
+    "energy_key",
+    "forces_key",
+    "stress_key",
+    "energy_unit",
+    "length_unit",
+    "stress_unit",
+    "stress_sign",
+    "labels",
+)
+"""Settings that say how files are to be read; a store says it itself."""
+
 LOOKS_LIKE = {"energy": r"energ|^e$|e_?tot", "forces": r"force", "stress": r"stress|virial"}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A structure as it was read.
-
-    Attributes:
-        atoms: the structure.
-        source: `file:index`.
-        energy: eV, total; None where it is unknown, as for the others.
-        forces: [N, 3] eV/Å.
-        stress: [3, 3] eV/Å³, ASE's sign.
-        outputs: labels of outputs by name, those that are known, see `train.reading_outputs`.
-    """
-
-    atoms: Atoms
-    source: str
-    energy: float | None
-    forces: Floats | None
-    stress: Floats | None
-    outputs: dict[str, Floats] = field(default_factory=dict)
 
 
 def read_frames(
@@ -75,28 +67,82 @@ def read_frames(
         ValueError: a file that is not there or cannot be read, a frame that cannot be right (unless `on_bad` is
             "drop"), labels under a key that no frame has.
     """
+    seen: list[Atoms] = []
+    frames = list(stream_frames(config, split, base, outputs=outputs, sieve=sieve, progress=progress, seen=seen.append))
+    if seen:
+        check_keys(config, split, seen, outputs)
+    return frames
+
+
+def stream_frames(
+    config: DatasetConfig,
+    split: str,
+    base: Path | None = None,
+    *,
+    outputs: Sequence[Quantity] = (),
+    sieve: Sieve | None = None,
+    progress: Progress | None = None,
+    seen: Callable[[Atoms], None] = lambda _: None,
+) -> Iterator[Frame]:
+    """The frames of one split, one after the other; as `read_frames`, which also looks at the keys.
+
+    Args:
+        config, split, base, outputs, sieve, progress: as of `read_frames`.
+        seen: told of every structure, those that are left out included.
+
+    Raises:
+        ValueError: as `read_frames`.
+    """
     whose = f"data set {config.name!r}, {split}"
     sieve = sieve or Sieve(config.name, config.on_bad)
-    frames: list[Frame] = []
-    seen: list[Atoms] = []
+    number = 0
     for path in files(getattr(config, split), base or Path(), whose):
-        for source, atoms in frames_of(path):
-            seen.append(atoms)
-            if progress and len(seen) % 100 == 0:
-                progress(f"reading {config.name} {split}", len(seen), None)
+        for source, atoms, make in _each(path, config, outputs):
+            number += 1
+            seen(atoms)
+            if progress and number % 100 == 0:
+                progress(f"reading {config.name} {split}", number, None)
             try:
-                frame = _labelled_frame(atoms, source, config, outputs)
+                frame = make()
             except BadFrameError as bad:
                 sieve.reject(source, bad.kind, str(bad))
                 continue
             if _exceeds(frame, config.max_force):
                 sieve.leave_out(source, "force above max_force", f"a force is larger than {config.max_force} eV/Å")
                 continue
-            frames.append(frame)
-    if seen:
-        _check_keys(config, split, seen, outputs)
-        _check_output_keys(config, split, seen)
-    return frames
+            yield frame
+
+
+def _each(
+    path: Path, config: DatasetConfig, outputs: Sequence[Quantity]
+) -> Iterator[tuple[str, Atoms, Callable[[], Frame]]]:
+    """Source and structure of each frame, and what makes the frame of it."""
+    if not is_store(path):
+        for source, atoms in frames_of(path):
+            yield source, atoms, partial(_labelled_frame, atoms, source, config, outputs)
+        return
+    own = DatasetConfig(name=config.name, train=(str(path),))
+    changed = [key for key in OF_FILES if getattr(config, key) != getattr(own, key)]
+    if changed:
+        raise ValueError(
+            f"data set {config.name!r}: {path} is a store, whose labels have their names and are in eV and Å; leave"
+            f" {changed[0]} out"
+        )
+    for frame in stored_frames(path, labelled(outputs)):
+        atoms = frame.atoms
+        atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
+        atoms.calc.results.update(frame.outputs)
+        yield frame.source, atoms, partial(_itself, frame)
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
+
+
+def check_keys(config: DatasetConfig, split: str, seen: Sequence[Atoms], outputs: Sequence[Quantity] = ()) -> None:
+    """Raise ValueError where labels are looked for under a name that no frame has."""
+    _check_keys(config, split, seen, outputs)
+    _check_output_keys(config, split, seen)
 
 
 def overlooked(config: DatasetConfig, frames: Sequence[Frame]) -> list[str]:

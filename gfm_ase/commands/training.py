@@ -1,7 +1,7 @@
 """`gfm-ase train`: from data to a checkpoint."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -56,9 +56,10 @@ def train(
         announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
         raise typer.Exit(130)
     console.print(errors_table(result.errors, "Errors on structures held back from training"))
-    announce(
-        console,
-        f"Ended by {result.reason} after {result.position.steps} steps, {result.position.seconds:.0f} s;"
-        f" best epoch {result.position.best_epoch}.",
-        f"Checkpoint: {result.checkpoint}",
-    )
+    announce(console, *_ended(result))
+
+
+def _ended(result: Any) -> tuple[str, str]:
+    position = result.position
+    ended = f"Ended by {result.reason} after {position.steps} steps, {position.seconds:.0f} s"
+    return f"{ended}; best epoch {position.best_epoch}.", f"Checkpoint: {result.checkpoint}"

@@ -16,7 +16,7 @@ from ase.io import write
 from potentials.backbones.schnet import SchNetConfig
 from train.config import DatasetConfig, PotentialTable, RunConfig
 from train.data import geometry_hash, label, load_datasets, union
-from train.reading import Frame
+from train.frame import Frame
 
 
 def labelled_atoms(atoms: Atoms, seed: int = 0, **results: Any) -> Atoms:

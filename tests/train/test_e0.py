@@ -10,8 +10,8 @@ from ase.build import molecule
 from train.config import DatasetConfig
 from train.data import Dataset, label
 from train.e0 import SCALE_RANGE, fit_e0, references_for
+from train.frame import Frame
 from train.labelled import Labelled
-from train.reading import Frame
 
 TRUE = {"H": -13.6, "C": -1029.0, "O": -2041.5}
 

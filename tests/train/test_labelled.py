@@ -5,8 +5,8 @@ import torch
 from ase.build import molecule
 
 from train.data import label
+from train.frame import Frame
 from train.labelled import Labelled, batch_labelled
-from train.reading import Frame
 
 
 def labelled(name: str, energy: float | None) -> Labelled:

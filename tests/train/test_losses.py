@@ -10,9 +10,9 @@ from potentials.potential import Potential, PotentialConfig
 from train.config import LossConfig
 from train.config_tables import TermConfig
 from train.data import label
+from train.frame import Frame
 from train.labelled import Labelled, batch_labelled
 from train.losses import loss_sums, make_targets, penalty, total_weights
-from train.reading import Frame
 from train.tasks import tasks_of
 
 CONFIG = LossConfig.model_validate({"energy": {"weight": 2.0}, "forces": {"weight": 3.0}, "stress": {"weight": 0.5}})

@@ -13,7 +13,8 @@ from ase.db import connect
 from ase.io import write
 
 from train.config import DatasetConfig
-from train.reading import Frame, overlooked, read_frames
+from train.frame import Frame
+from train.reading import overlooked, read_frames
 from train.sieve import Sieve
 
 VOIGT = np.array([1.0, 2.0, 3.0, 0.4, 0.5, 0.6]) * 1e-2

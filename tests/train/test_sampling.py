@@ -10,8 +10,8 @@ from ase.build import molecule
 
 from train.config import BatchConfig
 from train.data import label
+from train.frame import Frame
 from train.labelled import Labelled
-from train.reading import Frame
 from train.sampling import BatchPlan, Loader
 
 BOUNDS = BatchConfig(max_atoms=512, max_edges=25_000, max_structures=64)

@@ -11,8 +11,8 @@ from potentials.backbones import BACKBONES
 from potentials.potential import Potential, PotentialConfig
 from train.config import LossConfig
 from train.data import label
+from train.frame import Frame
 from train.labelled import Labelled, batch_labelled
-from train.reading import Frame
 from train.step import LossAndGradients
 from train.tasks import tasks_of
 

@@ -9,8 +9,8 @@ from potentials.output_config import OutputConfig
 from potentials.potential import Potential, PotentialConfig
 from train.config import LossConfig
 from train.data import label
+from train.frame import Frame
 from train.labelled import Labelled, batch_labelled
-from train.reading import Frame
 from train.step import LossAndGradients
 from train.tasks import Task, tasks_of
 

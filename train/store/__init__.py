@@ -1,0 +1,1 @@
+"""The packed store: structures and labels in memory-mapped shards."""
