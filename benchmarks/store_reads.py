@@ -57,7 +57,9 @@ def main() -> None:
                 seconds = time.perf_counter() - began
                 rates.append(len(order) / seconds)
                 sizes.append(read / seconds / 1e6)
-            table.add_row(f"{at_once:,}", f"{statistics.median(rates[1:]):,.0f}", f"{statistics.median(sizes[1:]):,.0f}")
+            table.add_row(
+                f"{at_once:,}", f"{statistics.median(rates[1:]):,.0f}", f"{statistics.median(sizes[1:]):,.0f}"
+            )
     console.print(f"{given.structures:,} structures in {len(store.shards)} shards, energies and forces, float64")
     console.print(table)
 

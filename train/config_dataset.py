@@ -68,6 +68,7 @@ class DatasetConfig(Table):
         stress_unit: of the stress; "eV" is that of a virial, which is divided by the volume of the cell.
         stress_sign: "ase" (positive is tensile) or "negative" (positive is compressive, as VASP prints it and
             as virials mostly are).
+        spin: what ``info["spin"]`` counts: "unpaired" electrons, or the "multiplicity", which is one more (OMol25).
         labels: of the outputs of the potential, by name; those left out are looked for under their own names.
         e0: "fit" to the training split, or the energy of each element in `energy_unit`.
         weight: of this data set in the loss.
@@ -88,6 +89,7 @@ class DatasetConfig(Table):
     length_unit: Literal["Å", "Angstrom", "Bohr"] = "Å"
     stress_unit: Literal["eV/Å3", "eV/Å³", "GPa", "kbar", "eV"] = "eV/Å3"
     stress_sign: Literal["ase", "negative"] = "ase"
+    spin: Literal["unpaired", "multiplicity"] = "unpaired"
     labels: dict[str, LabelConfig] = Field(default_factory=dict)
     e0: Literal["fit"] | dict[str, float] = "fit"
     weight: Positive = 1.0

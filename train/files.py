@@ -8,7 +8,7 @@ import lzma
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ase import Atoms
 from ase.db import connect
@@ -46,7 +46,9 @@ def _by_suffix(path: Path) -> Iterator[tuple[str, Atoms]]:
     if suffix.lower() in XYZ:
         return _from_xyz(path)
     if suffix == ".db":
-        return _from_database(path)
+        return _from_database(path, connect(path, type="db"))
+    if suffix == ".aselmdb":
+        return _from_database(path, _lmdb(path))
     return ((f"{path}:{number}", atoms) for number, atoms in enumerate(iread(path, index=":")))
 
 
@@ -81,8 +83,16 @@ def _from_xyz(path: Path) -> Iterator[tuple[str, Atoms]]:
         start, number = end, number + 1
 
 
-def _from_database(path: Path) -> Iterator[tuple[str, Atoms]]:
-    for row in connect(path, type="db").select():
+def _lmdb(path: Path) -> Any:
+    """The layout of OMat24, OMol25 and Alexandria as fairchem publishes them: rows are JSON, not pickles."""
+    try:
+        return connect(path, type="aselmdb", readonly=True, use_lock_file=False)
+    except ImportError:
+        raise ValueError(f"{path} needs ase-db-backends: pip install 'gfm-ase[lmdb]'") from None
+
+
+def _from_database(path: Path, database: Any) -> Iterator[tuple[str, Atoms]]:
+    for row in database.select():
         atoms = row.toatoms()
         atoms.info.update(row.data)
         atoms.info.update(row.key_value_pairs)

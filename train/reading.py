@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from potentials.quantities import Quantity
+from potentials.structures import structure_state
 from train.config_dataset import DatasetConfig
 from train.config_paths import files
 from train.files import frames_of
@@ -37,6 +38,7 @@ OF_FILES = (
     "length_unit",
     "stress_unit",
     "stress_sign",
+    "spin",
     "labels",
 )
 """Settings that say how files are to be read; a store says it itself."""
@@ -169,6 +171,8 @@ def _exceeds(frame: Frame, max_force: float | None) -> bool:
 def _labelled_frame(atoms: Atoms, source: str, config: DatasetConfig, outputs: Sequence[Quantity]) -> Frame:
     if not len(atoms):
         raise BadFrameError("empty frame", "the frame has no atoms")
+    if config.spin == "multiplicity" and "spin" in atoms.info:
+        atoms.info["spin"] = structure_state(atoms).spin - 1
     more = output_labels(atoms, config, outputs)
     return Frame(atoms, source, _energy(atoms, config), _forces(atoms, config), _stress(atoms, config), more)
 

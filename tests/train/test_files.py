@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 from ase.io import write
 
 from train.config import DatasetConfig
@@ -31,7 +33,8 @@ def config(*paths: Path, **settings: Any) -> DatasetConfig:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.xyz", "a.extxyz", "a.extxyz.gz", "a.extxyz.bz2", "a.extxyz.xz", "a.traj", "a.db", "a.json"]
+    "name",
+    ["a.xyz", "a.extxyz", "a.extxyz.gz", "a.extxyz.bz2", "a.extxyz.xz", "a.traj", "a.db", "a.json", "a.aselmdb"],
 )
 def test_every_format_gives_the_same_labels(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -40,7 +43,11 @@ def test_every_format_gives_the_same_labels(tmp_path: Path, name: str) -> None:
             write(tmp_path / "plain.extxyz", [crystal(), crystal(energy=-8.0)])
             with opened(path, "wt") as stream:
                 stream.write((tmp_path / "plain.extxyz").read_text())
-    if not path.exists():
+    if name == "a.aselmdb":
+        with connect(path, type="aselmdb") as database:
+            for energy in (-7.0, -8.0):
+                database.write(crystal(energy=energy))
+    elif not path.exists():
         write(path, [crystal(), crystal(energy=-8.0)])
     frames = read_frames(config(path), "train")
     assert [frame.energy for frame in frames] == [-7.0, -8.0]
@@ -49,7 +56,7 @@ def test_every_format_gives_the_same_labels(tmp_path: Path, name: str) -> None:
         assert frame.stress is not None
         np.testing.assert_allclose(frame.forces, np.arange(6.0).reshape(2, 3))
         np.testing.assert_allclose(frame.stress, MATRIX)
-    assert frames[1].source == (f"{path}:id=2" if name == "a.db" else f"{path}:1")
+    assert frames[1].source == (f"{path}:id=2" if name in {"a.db", "a.aselmdb"} else f"{path}:1")
 
 
 def test_splits_of_one_data_set_and_globs_in_order(tmp_path: Path) -> None:
@@ -91,6 +98,23 @@ def test_blank_lines_at_the_end_are_no_mistake(tmp_path: Path) -> None:
 def test_an_empty_last_frame_is_not_overlooked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.xyz:1: the frame has no atoms"):
         read_frames(config(broken(tmp_path / "a.xyz", FRAME + "0\n\n")), "train")
+
+
+def test_the_spin_of_omol25_is_a_multiplicity(tmp_path: Path) -> None:
+    path = tmp_path / "omol.aselmdb"
+    with connect(path, type="aselmdb") as database:
+        database.write(crystal(), data={"charge": -1, "spin": 3})
+    (frame,) = read_frames(config(path, spin="multiplicity"), "train")
+    assert (frame.atoms.info["charge"], frame.atoms.info["spin"]) == (-1, 2)
+    (frame,) = read_frames(config(path), "train")
+    assert frame.atoms.info["spin"] == 3
+
+
+def test_lmdb_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ase_db_backends.aselmdb", None)
+    (tmp_path / "a.aselmdb").touch()
+    with pytest.raises(ValueError, match=r"a\.aselmdb needs ase-db-backends: pip install 'gfm-ase\[lmdb\]'"):
+        read_frames(config(tmp_path / "a.aselmdb"), "train")
 
 
 @pytest.mark.parametrize("name", ["a.traj", "a.db"])
