@@ -35,6 +35,20 @@ LABEL_UNITS: dict[str, dict[str, float]] = {
 Paths = tuple[str, ...]
 
 
+OF_FILES = (
+    "energy_key",
+    "forces_key",
+    "stress_key",
+    "energy_unit",
+    "length_unit",
+    "stress_unit",
+    "stress_sign",
+    "spin",
+    "labels",
+)
+"""Settings that say how files are to be read; a store says it itself."""
+
+
 class LabelConfig(Table):
     """`[dataset.labels]`: where the label of an output stands in the frames, and in which unit.
 
@@ -68,6 +82,8 @@ class DatasetConfig(Table):
         stress_unit: of the stress; "eV" is that of a virial, which is divided by the volume of the cell.
         stress_sign: "ase" (positive is tensile) or "negative" (positive is compressive, as VASP prints it and
             as virials mostly are).
+        format: layout of the files: "auto" goes by their suffix, other names are published ones, which bring keys and
+            units (`train.sources.registry`).
         spin: what ``info["spin"]`` counts: "unpaired" electrons, or the "multiplicity", which is one more (OMol25).
         labels: of the outputs of the potential, by name; those left out are looked for under their own names.
         e0: "fit" to the training split, or the energy of each element in `energy_unit`.
@@ -89,6 +105,7 @@ class DatasetConfig(Table):
     length_unit: Literal["Å", "Angstrom", "Bohr"] = "Å"
     stress_unit: Literal["eV/Å3", "eV/Å³", "GPa", "kbar", "eV"] = "eV/Å3"
     stress_sign: Literal["ase", "negative"] = "ase"
+    format: Literal["auto", "ani1x", "qm7x", "spice", "transition1x", "mptrj"] = "auto"
     spin: Literal["unpaired", "multiplicity"] = "unpaired"
     labels: dict[str, LabelConfig] = Field(default_factory=dict)
     e0: Literal["fit"] | dict[str, float] = "fit"
@@ -175,3 +192,14 @@ class DatasetConfig(Table):
     def stress_factor(self) -> float:
         """eV/Å³ of ASE's sign in one unit of the stress."""
         return STRESS_UNITS[self.stress_unit] * (1.0 if self.stress_sign == "ase" else -1.0)
+
+
+def check_own_units(config: DatasetConfig, which: str) -> None:
+    """Raise ValueError where settings say how to read what says it itself."""
+    own = DatasetConfig(name=config.name, train=config.train)
+    changed = [key for key in OF_FILES if getattr(config, key) != getattr(own, key)]
+    if changed:
+        raise ValueError(
+            f"data set {config.name!r}: {which}, whose labels have their names and are in eV and Å; leave {changed[0]}"
+            " out"
+        )

@@ -15,18 +15,24 @@ from ase.db import connect
 from ase.io import iread
 from ase.io.extxyz import read_xyz
 
+from train.sources.registry import SOURCES
+
 XYZ = {".xyz", ".extxyz", ".exyz"}
 PACKED = {".gz", ".bz2", ".xz"}
 
 
-def frames_of(path: Path) -> Iterator[tuple[str, Atoms]]:
+def frames_of(path: Path, layout: str = "auto") -> Iterator[tuple[str, Atoms]]:
     """Stream (`file:index`, structure); the rows of a database are called `file:id=7`.
+
+    Args:
+        path: of the file.
+        layout: "auto" to go by its suffix, or a name of `train.sources.registry.SOURCES`.
 
     Raises:
         ValueError: the file, or a frame of it, cannot be read, or it holds none.
     """
     source, number = str(path), 0
-    frames = _by_suffix(path)
+    frames = _by_suffix(path) if layout == "auto" else _from_source(path, layout)
     while True:
         try:
             source, atoms = next(frames)
@@ -50,6 +56,10 @@ def _by_suffix(path: Path) -> Iterator[tuple[str, Atoms]]:
     if suffix == ".aselmdb":
         return _from_database(path, _lmdb(path))
     return ((f"{path}:{number}", atoms) for number, atoms in enumerate(iread(path, index=":")))
+
+
+def _from_source(path: Path, layout: str) -> Iterator[tuple[str, Atoms]]:
+    return ((f"{path}:{name}", atoms) for name, atoms in SOURCES[layout].frames(path))
 
 
 def _open(path: Path) -> IO[str]:

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from potentials.quantities import Quantity
 from potentials.structures import structure_state
-from train.config_dataset import DatasetConfig
+from train.config_dataset import DatasetConfig, check_own_units
 from train.config_paths import files
 from train.files import frames_of
 from train.frame import Floats, Frame
@@ -29,19 +29,6 @@ ASYMMETRY = 0.01
 
 VOIGT_INDEX = [[0, 5, 4], [5, 1, 3], [4, 3, 2]]
 """Which of xx, yy, zz, yz, xz, xy stands where in the 3×3 stress."""
-
-OF_FILES = (
-    "energy_key",
-    "forces_key",
-    "stress_key",
-    "energy_unit",
-    "length_unit",
-    "stress_unit",
-    "stress_sign",
-    "spin",
-    "labels",
-)
-"""Settings that say how files are to be read; a store says it itself."""
 
 LOOKS_LIKE = {"energy": r"energ|^e$|e_?tot", "forces": r"force", "stress": r"stress|virial"}
 
@@ -120,16 +107,12 @@ def _each(
 ) -> Iterator[tuple[str, Atoms, Callable[[], Frame]]]:
     """Source and structure of each frame, and what makes the frame of it."""
     if not is_store(path):
-        for source, atoms in frames_of(path):
+        if config.format != "auto":
+            check_own_units(config, f"{path} is in the layout of {config.format}")
+        for source, atoms in frames_of(path, config.format):
             yield source, atoms, partial(_labelled_frame, atoms, source, config, outputs)
         return
-    own = DatasetConfig(name=config.name, train=(str(path),))
-    changed = [key for key in OF_FILES if getattr(config, key) != getattr(own, key)]
-    if changed:
-        raise ValueError(
-            f"data set {config.name!r}: {path} is a store, whose labels have their names and are in eV and Å; leave"
-            f" {changed[0]} out"
-        )
+    check_own_units(config, f"{path} is a store")
     for frame in stored_frames(path, labelled(outputs)):
         atoms = frame.atoms
         atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)

@@ -75,6 +75,7 @@ def convert(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     from train.config_dataset import DatasetConfig
     from train.config_errors import sentences
     from train.progress import Reporter
+    from train.sources.registry import SOURCES
     from train.store.convert import Conversion
     from train.store.convert import convert as run_conversion
     from train.store.manifest import Description
@@ -88,6 +89,9 @@ def convert(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
         config = DatasetConfig.model_validate(values)
     except ValidationError as error:
         raise ValueError("; ".join(sentences(error, DatasetConfig, values))) from None
+    if config.format != "auto":
+        known = SOURCES[config.format].about
+        about = about.model_copy(update={key: getattr(about, key) or getattr(known, key) for key in TEXT})
     conversion = Conversion(config, about, output, "drop" if drop_duplicates else "keep")
     console = Console()
     with Reporter(console).reading() as progress:

@@ -1,0 +1,1 @@
+"""Public data sets in the layouts that their makers publish them in."""
