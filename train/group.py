@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -22,6 +24,8 @@ PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others before it takes them for lost."""
 
 FIRST_PORT, PORTS = 20_000, 20_000
+SIOCGIFADDR = 0x8915
+"""Of ioctl(2): the address of an interface."""
 
 
 class Group:
@@ -156,13 +160,16 @@ def joined(device: str) -> Iterator[Group]:
     share_cores(launch)
     kind = choose_device(device).type
     address, port = _meeting_point(launch)
-    dist.init_process_group(
-        BACK_ENDS[kind],
-        init_method=f"tcp://{address}:{port}",
-        rank=launch.rank,
-        world_size=launch.size,
-        timeout=PATIENCE,
-    )
+    if launch.local_size < launch.size and "GLOO_SOCKET_IFNAME" not in os.environ:
+        name_interface(address)
+    with _others_there():
+        dist.init_process_group(
+            BACK_ENDS[kind],
+            init_method=f"tcp://{address}:{port}",
+            rank=launch.rank,
+            world_size=launch.size,
+            timeout=PATIENCE,
+        )
     try:
         group = Joined(launch)
         yield group
@@ -176,6 +183,21 @@ def share_cores(launch: Launch) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // launch.local_size))
+
+
+def name_interface(address: str) -> None:
+    """Have gloo listen on the network that leads to an address: a host's own name may mean a network of its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, FIRST_PORT))  # sends nothing
+            own = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                with contextlib.suppress(OSError):  # an interface without an address
+                    asked = struct.pack("256s", name.encode()[:15])
+                    if socket.inet_ntoa(fcntl.ioctl(probe.fileno(), SIOCGIFADDR, asked)[20:24]) == own:
+                        os.environ["GLOO_SOCKET_IFNAME"] = name
+        except OSError:  # no such host: joining says so
+            return
 
 
 def _meeting_point(launch: Launch) -> tuple[str, int]:

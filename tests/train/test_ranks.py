@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ def started(config: RunConfig, ranks: int, *options: str, by: list[str] = TORCHR
 def trained(config: RunConfig, ranks: int, *options: str, by: list[str] = TORCHRUN) -> dict[str, Any]:
     done = started(config, ranks, *options, by=by)
     assert done.returncode == 0, done.stderr[-3000:]
+    return found(config)
+
+
+def found(config: RunConfig) -> dict[str, Any]:
+    """What a training has left."""
     folder = config.output
     return {"weights": load_file(folder / "model.safetensors"), "rows": read_journal(folder / "journal.jsonl")}
 
@@ -87,7 +92,9 @@ def test_a_run_of_two_goes_on_as_one_and_as_three(shared: MakeConfig) -> None:
     assert [row["step"] for row in again["rows"]] == [row["step"] for row in alone["rows"]]
 
 
-def pair(config: RunConfig, *options: str) -> list[subprocess.Popen[str]]:
+def pair(
+    config: RunConfig, hosts: Sequence[list[str]] = ([], []), address: str = "127.0.0.1"
+) -> list[subprocess.Popen[str]]:
     """Two processes that nobody looks after: what becomes of one when the other is gone is its own doing."""
     file = config.output.with_suffix(".json")
     write_json(file, dump_config(config))
@@ -95,11 +102,13 @@ def pair(config: RunConfig, *options: str) -> list[subprocess.Popen[str]]:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     common = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
-    common |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    common |= {"WORLD_SIZE": "2", "MASTER_ADDR": address, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    if address != "127.0.0.1":
+        common["LOCAL_WORLD_SIZE"] = "1"
     return [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(file), *options],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            [*hosts[rank], sys.executable, str(SCRIPT), str(file)],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(0 if hosts[rank] else rank)},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -125,6 +134,42 @@ def test_a_process_that_is_killed_at_any_moment(killed: int, after: float, share
     assert other.returncode not in {0, -9}
     assert "another process of this run has ended or does not answer" in said
     assert_same(trained(shared("whole", **tables), 1), trained(config, 1, "--resume"))
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[list[list[str]]]:
+    """Commands that run another on one of two hosts: network namespaces with a cable between them."""
+    ip = shutil.which("ip") or "/usr/sbin/ip"
+    names = [f"gfm{os.getpid()}{side}" for side in "ab"]
+
+    def do(command: str) -> None:
+        subprocess.run([ip, *command.split()], check=True, capture_output=True)
+
+    try:
+        do(f"netns add {names[0]}")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs root and iproute2, to make network namespaces")
+    try:
+        do(f"netns add {names[1]}")
+        do(f"link add veth0 netns {names[0]} type veth peer name veth1 netns {names[1]}")
+        for number, name in enumerate(names):
+            do(f"-n {name} addr add 10.199.7.{number + 1}/24 dev veth{number}")
+            do(f"-n {name} link set veth{number} up")
+            do(f"-n {name} link set lo up")
+        yield [[ip, "netns", "exec", name] for name in names]
+    finally:
+        for name in names:
+            subprocess.run([ip, "netns", "del", name], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+def test_two_hosts(shared: MakeConfig, two_hosts: list[list[str]]) -> None:
+    config = shared("hosts")
+    processes = pair(config, hosts=two_hosts, address="10.199.7.1")
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said[-3000:]
+    assert_same(trained(shared("alone"), 1), found(config))
 
 
 def test_more_processes_than_batches(shared: MakeConfig) -> None:
