@@ -160,7 +160,7 @@ def joined(device: str) -> Iterator[Group]:
     share_cores(launch)
     kind = choose_device(device).type
     address, port = _meeting_point(launch)
-    if launch.local_size < launch.size and "GLOO_SOCKET_IFNAME" not in os.environ:
+    if not launch.one_host and "GLOO_SOCKET_IFNAME" not in os.environ:
         name_interface(address)
     with _others_there():
         dist.init_process_group(
@@ -182,7 +182,7 @@ def share_cores(launch: Launch) -> None:
     """Each process of a host gets its part of the cores, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // launch.local_size))
+        torch.set_num_threads(max(1, cores // (launch.local_size or launch.size)))
 
 
 def name_interface(address: str) -> None:
@@ -215,7 +215,7 @@ def _meeting_point(launch: Launch) -> tuple[str, int]:
             f"{launch.by} started {launch.size} processes, which cannot find each other: install the extra mpi (pip"
             " install 'gfm-ase[mpi]'), or set MASTER_ADDR and MASTER_PORT to a host and a free port of the first"
         ) from None
-    own = _free_address(one_host=launch.local_size == launch.size) if launch.rank == 0 else None
+    own = _free_address(one_host=launch.one_host) if launch.rank == 0 else None
     found: tuple[str, int] = MPI.COMM_WORLD.bcast(own)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -15,26 +15,33 @@ class Launcher:
     name: str
     rank: str
     size: str
-    local_rank: str
-    local_size: str
+    local_rank: tuple[str, ...]
+    local_size: tuple[str, ...]
 
+
+ONLY_IN_STEPS = "SLURM_STEP_NUM_TASKS"
 
 LAUNCHERS = (
-    Launcher("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    Launcher("torchrun", "RANK", "WORLD_SIZE", ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
     Launcher(
         "mpiexec",
         "OMPI_COMM_WORLD_RANK",
         "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_LOCAL_SIZE",
+        ("OMPI_COMM_WORLD_LOCAL_RANK",),
+        ("OMPI_COMM_WORLD_LOCAL_SIZE",),
     ),
-    Launcher("mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    # MPICH and Intel; Cray's PALS; PMI below srun
+    Launcher(
+        "mpiexec",
+        "PMI_RANK",
+        "PMI_SIZE",
+        ("MPI_LOCALRANKID", "PALS_LOCAL_RANKID", "SLURM_LOCALID"),
+        ("MPI_LOCALNRANKS", "PALS_LOCAL_SIZE"),
+    ),
     # of the step, not of the job: the script of a batch job is one process, however many tasks the job has
-    Launcher("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    Launcher("srun", "SLURM_PROCID", ONLY_IN_STEPS, ("SLURM_LOCALID",), ("SLURM_STEP_TASKS_PER_NODE",)),
 )
 """From the inside out: where torchrun is started by srun once a node, torchrun knows."""
-
-ONLY_IN_STEPS = "SLURM_STEP_NUM_TASKS"
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,20 @@ class Launch:
         by: name of the launcher; "alone" without one.
         rank: of this process, from 0.
         size: processes.
-        local_rank: of this process on its host.
-        local_size: processes on its host, as far as the launcher says.
+        local_rank: of this process on its host; the rank where the launcher does not say.
+        local_size: processes on its host; none where the launcher does not say.
     """
 
     by: str = "alone"
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    local_size: int = 1
+    local_size: int | None = 1
+
+    @property
+    def one_host(self) -> bool:
+        """Whether all processes are known to be on this host."""
+        return self.local_size == self.size
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
@@ -96,18 +108,20 @@ def _told_by(launcher: Launcher, environment: Mapping[str, str]) -> Launch | Non
         raise ValueError(
             f"{there} is set and {missing[0]} is not; {launcher.name} sets both: start the run by it, or unset {there}"
         )
-    rank, size = (_whole_number(name, environment) for name in values)
+    rank, size = (_whole_number(name, values[name]) for name in values)
     if not 0 <= rank < size:
         raise ValueError(f"{launcher.rank} is {rank} and {launcher.size} is {size}; ranks go from 0 to {size - 1}")
-    local_rank = _whole_number(launcher.local_rank, environment, default=0)
-    local_size = _whole_number(launcher.local_size, environment, default=max(1, local_rank + 1))
-    return Launch(launcher.name, rank, size, local_rank, min(local_size, size))
+    local_rank = _first_of(launcher.local_rank, environment)
+    local_size = _first_of(launcher.local_size, environment)
+    return Launch(launcher.name, rank, size, rank if local_rank is None else local_rank, local_size)
 
 
-def _whole_number(name: str, environment: Mapping[str, str], default: int | None = None) -> int:
-    text = environment.get(name)
-    if text is None and default is not None:
-        return default
+def _first_of(names: Sequence[str], environment: Mapping[str, str]) -> int | None:
+    name = next((name for name in names if name in environment), None)
+    return None if name is None else _whole_number(name, environment[name])
+
+
+def _whole_number(name: str, text: str | None) -> int:
     # Slurm writes 4(x2) for four tasks on each of two nodes
     found = re.match(r"\d+", text or "")
     if not found:

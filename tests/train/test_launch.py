@@ -39,10 +39,11 @@ SLURM = {
         # mpiexec whose proxies Slurm has started
         ({**MPICH, **SLURM, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}, Launch("mpiexec", 1, 4, 1, 2)),
         # srun with its PMI
-        (
-            {**SLURM, "PMI_RANK": "7", "PMI_SIZE": "8", "MPI_LOCALRANKID": "3", "MPI_LOCALNRANKS": "4"},
-            Launch("mpiexec", 7, 8, 3, 4),
-        ),
+        ({**SLURM, "PMI_RANK": "7", "PMI_SIZE": "8"}, Launch("mpiexec", 7, 8, 3, None)),
+        # Cray's
+        ({"PMI_RANK": "7", "PMI_SIZE": "8", "PALS_LOCAL_RANKID": "3"}, Launch("mpiexec", 7, 8, 3, None)),
+        # a launcher that says no more
+        ({"PMI_RANK": "7", "PMI_SIZE": "8"}, Launch("mpiexec", 7, 8, 7, None)),
     ],
 )
 def test_the_environment_tells(environment: dict[str, str], launch: Launch) -> None:
