@@ -19,9 +19,11 @@ from train.evaluation import Validation, predict
 from train.guard import TrainingError, check_finite
 from train.journal import read_journal
 from train.loop import train
+from train.progress import Reporter
 from train.run import Run
 from train.state import load_state
 from train.step import StepResult
+from train.warm_up import warm_up
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -231,3 +233,16 @@ def test_a_validation_loss_that_is_no_number(make_config: MakeConfig, monkeypatc
     with pytest.raises(TrainingError, match="validation loss of epoch 1 is nan; begin anew with a lower"):
         train(config)
     assert (config.output / "state.safetensors").exists()
+
+
+def test_compiling_leaves_it_to_the_training_to_find_what_is_not_finite(make_config: MakeConfig) -> None:
+    """Which saves the state before it says so."""
+    config = make_config()
+    run = Run(config, load_datasets(config), Reporter())
+    run.compiled = True  # eagerly, for the time it takes
+    broken = run.structures[0]
+    run.structures[:] = [replace(broken, graph=replace(broken.graph, positions=broken.graph.positions * torch.nan))] * 8
+    warm_up(run)
+    assert run.position.steps == 0
+    with pytest.raises(TrainingError, match="the state before the step is saved"):
+        run.train_epoch(lambda: None)

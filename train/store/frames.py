@@ -11,6 +11,9 @@ from train.frame import Frame
 from train.store.manifest import StoreError
 from train.store.reader import Records, Store, as_ase
 
+OF_STRUCTURES = ("numbers", "positions", "cell", "pbc", "charge", "spin")
+"""What a structure is made of."""
+
 AT_ONCE = 1024
 """Structures that are read together."""
 
@@ -35,9 +38,10 @@ def stored_frames(folder: Path, outputs: Sequence[Quantity] = ()) -> Iterator[Fr
             )
     wanted = ["energy", "forces", "stress", *(row.name for row in outputs)]
     names = [name for name in wanted if name in store.manifest.quantities]
+    arrays = [*OF_STRUCTURES, *(f"{kind}.{name}" for name in names for kind in ("known", "label"))]
     levels = {name: store.manifest.quantities[name].level for name in names}
     for first in range(0, len(store), AT_ONCE):
-        records = store.read(range(first, min(first + AT_ONCE, len(store))))
+        records = store.read(range(first, min(first + AT_ONCE, len(store))), arrays)
         for number in range(len(records)):
             labels = {name: label_of(records, number, name, level) for name, level in levels.items()}
             known = {name: value for name, value in labels.items() if value is not None}
