@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from potentials.graph import AtomicGraph
 from potentials.neighbours import NeighbourList, neighbour_list
@@ -79,12 +81,42 @@ def graph_from_atoms(
     if pairs is None:
         pairs = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, backend)
     state = structure_state(atoms)
+    geometry = Geometry(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    return graph_of(geometry, pairs, state, dataset)
+
+
+class Geometry(NamedTuple):
+    """Where which atoms are.
+
+    Attributes:
+        numbers: [N].
+        positions: [N, 3] Å.
+        cell: [3, 3] Å.
+        pbc: [3].
+    """
+
+    numbers: NDArray[Any]
+    positions: NDArray[Any]
+    cell: NDArray[Any]
+    pbc: NDArray[Any]
+
+
+def graph_of(geometry: Geometry, pairs: NeighbourList, state: StructureState, dataset: int) -> AtomicGraph:
+    """The graph of a structure given by its arrays, which are copied; nothing is checked.
+
+    Args:
+        geometry: of the structure.
+        pairs: its neighbour list.
+        state: charge and spin.
+        dataset: index of the branch that is to answer.
+    """
+    numbers, positions, cell, pbc = geometry
     return AtomicGraph(
-        positions=torch.from_numpy(np.array(atoms.positions, dtype=np.float64)),
-        numbers=torch.from_numpy(atoms.numbers.astype(np.int64)),
-        graph_index=torch.zeros(len(atoms), dtype=torch.int64),
-        cell=torch.from_numpy(np.array(atoms.cell.array, dtype=np.float64))[None],
-        pbc=torch.from_numpy(np.array(atoms.pbc, dtype=bool))[None],
+        positions=torch.from_numpy(np.array(positions, dtype=np.float64)),
+        numbers=torch.from_numpy(numbers.astype(np.int64)),
+        graph_index=torch.zeros(len(numbers), dtype=torch.int64),
+        cell=torch.from_numpy(np.array(cell, dtype=np.float64))[None],
+        pbc=torch.from_numpy(np.array(pbc, dtype=bool))[None],
         edge_index=torch.from_numpy(np.stack([pairs.neighbour, pairs.centre])),
         edge_shift=torch.from_numpy(pairs.shift.astype(np.float64)),
         edge_reverse=torch.from_numpy(pairs.reverse),

@@ -88,6 +88,10 @@ class DatasetConfig(Table):
         labels: of the outputs of the potential, by name; those left out are looked for under their own names.
         e0: "fit" to the training split, or the energy of each element in `energy_unit`.
         weight: of this data set in the loss.
+        repeat: how often each of its structures comes in an epoch of the run; 0.1 is a tenth of them, another one each
+            time.
+        in_memory: true holds structures and graphs in memory, false reads them from a store as they are needed;
+            without, splits from stores with more than 500,000 atoms are read as they are needed.
         max_force: eV/Å; frames with a larger force on an atom are left out and counted.
         on_bad: what to do with a frame that cannot be right (NaN label, no atoms, two atoms in one place, no cell):
             "raise", or "drop" and count it.
@@ -110,6 +114,8 @@ class DatasetConfig(Table):
     labels: dict[str, LabelConfig] = Field(default_factory=dict)
     e0: Literal["fit"] | dict[str, float] = "fit"
     weight: Positive = 1.0
+    repeat: Positive = 1.0
+    in_memory: bool | None = None
     max_force: OptionalPositive = None
     on_bad: Literal["raise", "drop"] = "raise"
 

@@ -129,12 +129,17 @@ class BatchConfig(Table):
         max_structures: structures in a batch.
         per_step: batches of one step of the optimizer, all processes together; each computes its part of them one
             after the other. Without, one for each process. The result does not depend on how many processes there are.
+        edge_cost: what a directed edge costs, an atom being 1: batches are packed so that their costs are alike.
+        temperature: shares of the data sets in an epoch are as their numbers of structures to the power of
+            1 / temperature; 1 leaves them as they are, large temperatures make them equal. `dataset.repeat` multiplies.
     """
 
     max_atoms: OptionalPositiveInt = 512
     max_edges: OptionalPositiveInt = None
     max_structures: OptionalPositiveInt = None
     per_step: OptionalPositiveInt = None
+    edge_cost: NotNegative = 0.05
+    temperature: Positive = 1.0
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

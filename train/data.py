@@ -1,9 +1,8 @@
-"""Data sets in memory: read, checked, split, with graphs."""
+"""The data sets of a run: read, checked, split, with graphs."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,13 +12,17 @@ from ase.data import chemical_symbols
 
 from potentials.quantities import QUANTITIES, TRAINABLE, Quantity
 from potentials.structures import graph_from_atoms
-from train.config import DatasetConfig, RunConfig
+from train.config import RunConfig
 from train.frame import Frame
-from train.geometry import geometry_digest
+from train.group import ALONE, Group
 from train.labelled import Labelled
 from train.reading import overlooked, read_frames
 from train.reading_outputs import labelled
 from train.sieve import Progress, Sieve
+from train.splits import held_back, repeated
+from train.streaming import streamed, streams
+from train.structures import Held, Joined, Structures
+from train.summary import Summary, summarise
 
 SPLITS = ("train", "valid", "test")
 
@@ -34,6 +37,7 @@ class Dataset:
         train: what is learnt from.
         valid: what the best weights are chosen by.
         test: what is looked at once.
+        summaries: of each split.
         fingerprint: SHA-256 of the content of each split, wherever its files lie.
         dropped: how many frames were left out, by reason.
         warnings: what a person should know about this data set, a sentence each.
@@ -41,17 +45,41 @@ class Dataset:
 
     name: str
     index: int
-    train: list[Labelled]
-    valid: list[Labelled]
-    test: list[Labelled]
+    train: Structures
+    valid: Structures
+    test: Structures
+    summaries: Mapping[str, Summary]
     fingerprint: dict[str, str]
     dropped: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def split(self, name: str) -> list[Labelled]:
+    @staticmethod
+    def of(
+        name: str, index: int, splits: Mapping[str, Structures], outputs: Sequence[Quantity] = (), group: Group = ALONE
+    ) -> Dataset:
+        """A data set of given splits, the missing ones empty; nothing was dropped.
+
+        Args:
+            name, index, splits: as above.
+            outputs: of the potential.
+            group: processes that share the work of looking at the structures.
+        """
+        every = {split: splits.get(split, Held([])) for split in SPLITS}
+        return Dataset(
+            name=name,
+            index=index,
+            train=every["train"],
+            valid=every["valid"],
+            test=every["test"],
+            summaries={split: summarise(structures, outputs, group) for split, structures in every.items()},
+            fingerprint={split: structures.fingerprint() for split, structures in every.items()},
+            warnings=repeated(every),
+        )
+
+    def split(self, name: str) -> Structures:
         """The structures of "train", "valid" or "test"."""
         assert name in SPLITS, name
-        structures: list[Labelled] = getattr(self, name)
+        structures: Structures = getattr(self, name)
         return structures
 
     @property
@@ -59,81 +87,78 @@ class Dataset:
         """Structures in each split."""
         return {split: len(self.split(split)) for split in SPLITS}
 
+    @property
+    def summary(self) -> Summary:
+        """Of the training split."""
+        return self.summaries["train"]
+
     def elements(self, split: str) -> tuple[str, ...]:
         """Symbols of the elements in a split, by atomic number."""
-        numbers = {number for one in self.split(split) for number in one.graph.numbers.tolist()}
-        return tuple(chemical_symbols[number] for number in sorted(numbers))
+        return tuple(chemical_symbols[number] for number in self.summaries[split].numbers)
 
     @property
     def quantities(self) -> tuple[str, ...]:
         """The labels that the training split knows."""
-        names = self.train[0].known if self.train else TRAINABLE
-        return tuple(name for name in names if any(bool(one.known[name].any()) for one in self.train))
+        known = self.summary.known
+        return (*(name for name in TRAINABLE if name in known), *sorted(known.difference(TRAINABLE)))
 
     @property
     def of_energies(self) -> bool:
         """Whether the training split knows anything of an energy or its derivatives; without, it teaches outputs."""
-        return not set(TRAINABLE).isdisjoint(self.quantities)
+        return not self.summary.known.isdisjoint(TRAINABLE)
 
 
-def load_datasets(config: RunConfig, progress: Progress | None = None) -> list[Dataset]:
+def load_datasets(config: RunConfig, progress: Progress | None = None, group: Group = ALONE) -> list[Dataset]:
     """All data sets of a run, in the order of its heads.
 
     Args:
         config: of the run.
         progress: told what is done after every hundred structures.
+        group: processes that share the work, where structures are streamed from stores.
 
     Raises:
         ValueError: as `read_frames`; a frame without a graph (unless `on_bad` is "drop"); a split whose files hold
             nothing that can be used, or too few structures for a validation split.
     """
-    return [_load(index, config, progress) for index in range(len(config.dataset))]
+    return [_load(index, config, progress, group) for index in range(len(config.dataset))]
 
 
-def union(datasets: Sequence[Dataset], split: str) -> list[Labelled]:
+def union(datasets: Sequence[Dataset], split: str) -> Structures:
     """The structures of one split of all data sets, one after the other: what a `BatchPlan` counts."""
-    return [one for dataset in datasets for one in dataset.split(split)]
+    return Joined([dataset.split(split) for dataset in datasets])
 
 
-def geometry_hash(structure: Labelled) -> bytes:
-    """`geometry_digest` of a structure."""
-    graph = structure.graph
-    state = float(graph.charge[0]), float(graph.spin[0])
-    return geometry_digest(graph.numbers.numpy(), graph.positions.numpy(), graph.cell.numpy(), graph.pbc.numpy(), state)
-
-
-def _load(index: int, config: RunConfig, progress: Progress | None) -> Dataset:
+def _load(index: int, config: RunConfig, progress: Progress | None, group: Group) -> Dataset:
     settings = config.dataset[index]
     sieve = Sieve(settings.name, settings.on_bad)
-    splits: dict[str, list[Labelled]] = {}
+    splits: dict[str, Structures] = {}
     notes: list[str] = []
     outputs = [output.quantity for output in config.potential.output]
     for split in SPLITS:
-        frames = read_frames(settings, split, outputs=outputs, sieve=sieve, progress=progress)
-        if split == "train":
-            notes += overlooked(settings, frames)
-        what = f"graphs of {settings.name} {split}"
-        make = partial(label, cutoff=config.potential.backbone.cutoff, dataset=index, outputs=outputs)
-        splits[split] = _with_graphs(frames, make, sieve, (what, progress))
+        if streams(settings, split):
+            splits[split] = streamed(settings, split, config, sieve, (index, progress, group))
+        else:
+            frames = read_frames(settings, split, outputs=outputs, sieve=sieve, progress=progress)
+            if split == "train":
+                notes += overlooked(settings, frames)
+            what = f"graphs of {settings.name} {split}"
+            make = partial(label, cutoff=config.potential.backbone.cutoff, dataset=index, outputs=outputs)
+            splits[split] = _with_graphs(frames, make, sieve, (what, progress))
         if getattr(settings, split) and not splits[split]:
             raise ValueError(f"data set {settings.name!r}: no frame of {split} is left; {' '.join(sieve.report())}")
     if settings.held_back:
         chosen = held_back(splits["train"], settings, config.seed)
-        splits["valid"] = [splits["train"][number] for number in chosen]
-        splits["train"] = [one for number, one in enumerate(splits["train"]) if number not in set(chosen)]
-    return Dataset(
-        name=settings.name,
-        index=index,
-        **splits,
-        fingerprint={split: _fingerprint(structures) for split, structures in splits.items()},
-        dropped=dict(sieve.counts),
-        warnings=sieve.report() + notes + _repeated(splits),
-    )
+        others = np.setdiff1d(np.arange(len(splits["train"])), chosen, assume_unique=True)
+        splits["valid"], splits["train"] = splits["train"].part(chosen), splits["train"].part(others)
+    found = Dataset.of(settings.name, index, splits, outputs, group)
+    found.dropped.update(sieve.counts)
+    found.warnings[:0] = sieve.report() + notes
+    return found
 
 
 def _with_graphs(
     frames: Sequence[Frame], make: Callable[[Frame], Labelled], sieve: Sieve, told: tuple[str, Progress | None]
-) -> list[Labelled]:
+) -> Held:
     what, progress = told
     structures = []
     for done, frame in enumerate(frames, start=1):
@@ -143,7 +168,7 @@ def _with_graphs(
             sieve.reject(frame.source, "bad structure", str(error))
         if progress and (done % 100 == 0 or done == len(frames)):
             progress(what, done, len(frames))
-    return structures
+    return Held(structures)
 
 
 def label(frame: Frame, cutoff: float, *, dataset: int = 0, outputs: Sequence[Quantity] = ()) -> Labelled:
@@ -161,58 +186,3 @@ def label(frame: Frame, cutoff: float, *, dataset: int = 0, outputs: Sequence[Qu
         numbers = np.zeros((rows, *row.shape)) if value is None else np.asarray(value, dtype=np.float64)
         labels[row.name] = torch.from_numpy(numbers.reshape(rows, *row.shape))
     return Labelled(graph, labels, known, (frame.source,))
-
-
-def held_back(structures: Sequence[Labelled], config: DatasetConfig, seed: int) -> list[int]:
-    """Which structures of the training files become the validation split, ascending.
-
-    Random by seed and name of the data set, so that another data set in the run file changes nothing here. The last
-    training structure of an element stays: nothing could be said about the element without it.
-
-    Raises:
-        ValueError: none can be held back.
-    """
-    wanted = max(1, round(config.held_back * len(structures)))
-    name = int.from_bytes(hashlib.sha256(config.name.encode()).digest()[:8], "big")
-    elements = [set(one.graph.numbers.tolist()) for one in structures]
-    left = {number: sum(number in those for those in elements) for number in set().union(*elements)}
-    chosen: list[int] = []
-    for index in np.random.default_rng([seed, name]).permutation(len(structures)).tolist():
-        if len(chosen) == wanted:
-            break
-        if all(left[number] > 1 for number in elements[index]):
-            chosen.append(index)
-            for number in elements[index]:
-                left[number] -= 1
-    if not chosen:
-        raise ValueError(
-            f"data set {config.name!r}: none of its {len(structures)} training structures can be held back for "
-            "validation without taking the last one of an element; name valid files, or set valid_fraction = 0"
-        )
-    return sorted(chosen)
-
-
-def _fingerprint(structures: Sequence[Labelled]) -> str:
-    digest = hashlib.sha256()
-    for one in structures:
-        graph = one.graph
-        values = [graph.numbers, graph.positions, graph.cell, graph.pbc, graph.charge, graph.spin]
-        values += [values_of[name] for name in one.known for values_of in (one.known, one.labels)]
-        for value in values:
-            digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _repeated(splits: dict[str, list[Labelled]]) -> list[str]:
-    """A line for each pair of splits that share geometries: errors on the second then promise too much."""
-    hashes = {split: [geometry_hash(one) for one in structures] for split, structures in splits.items()}
-    lines = []
-    for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        known = dict(zip(reversed(hashes[first]), reversed(splits[first]), strict=True))
-        twins = [(one, known[key]) for key, one in zip(hashes[second], splits[second], strict=True) if key in known]
-        if twins:
-            lines.append(
-                f"{len(twins)} of {len(splits[second])} {second} structures are also in {first}; the first is "
-                f"{twins[0][0].source[0]}, the same as {twins[0][1].source[0]}"
-            )
-    return lines

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from train.config import DatasetConfig
 from train.data import Dataset
-from train.labelled import Labelled
+from train.summary import Moments, Summary
 
 Floats = NDArray[np.float64]
 
@@ -33,26 +33,26 @@ class HeadReferences(NamedTuple):
     shift: float
 
 
-def fit_e0(labelled: Sequence[Labelled]) -> dict[str, float]:
+def fit_e0(summary: Summary) -> dict[str, float]:
     """Energy in eV of each element by least squares of the energies per atom over the composition.
 
     Fitted as deviations from the mean energy per atom, of minimum norm: elements that the compositions cannot tell
     apart (all structures the same molecule) get the same deviation rather than energies that only cancel.
 
     Args:
-        labelled: the training split; structures without an energy tell which elements there are.
+        summary: of the training split; structures without an energy tell which elements there are.
 
     Raises:
         ValueError: no energy is known.
     """
-    numbers = sorted({number for one in labelled for number in one.graph.numbers.tolist()})
-    share_SZ, energy_S = _compositions(labelled, numbers)
-    if not len(energy_S):
+    if "energy" not in summary.known:
         raise ValueError(
             "E0 cannot be fitted, for no training structure has an energy; give e0 = { ... } in the run file"
         )
-    mean = float(energy_S.mean())
-    deviation_Z = np.linalg.lstsq(share_SZ, energy_S - mean, rcond=1e-10)[0]
+    numbers = summary.numbers
+    share_RZ, one_R, energy_R = _parts(summary, numbers)
+    mean = float(one_R @ energy_R / (one_R @ one_R))
+    deviation_Z = np.linalg.lstsq(share_RZ, energy_R - mean * one_R, rcond=1e-10)[0]
     return {chemical_symbols[z]: mean + float(d) for z, d in zip(numbers, deviation_Z, strict=True)}
 
 
@@ -67,7 +67,7 @@ def references_for(dataset: Dataset, config: DatasetConfig) -> HeadReferences:
     """
     if config.e0 == "fit":
         nothing = dict.fromkeys(dataset.elements("train"), 0.0)
-        e0 = fit_e0(dataset.train) if dataset.of_energies else nothing
+        e0 = fit_e0(dataset.summary) if dataset.of_energies else nothing
         for split in ("valid", "test"):
             strange = [symbol for symbol in dataset.elements(split) if symbol not in e0]
             if strange:
@@ -84,27 +84,24 @@ def references_for(dataset: Dataset, config: DatasetConfig) -> HeadReferences:
                 f"data set {dataset.name!r}: its e0 lacks {', '.join(missing)}, which its structures contain; "
                 'add them, or write e0 = "fit"'
             )
-    return HeadReferences(e0, _scale(dataset.train, e0), 0.0)
+    return HeadReferences(e0, _scale(dataset.summary, e0), 0.0)
 
 
-def _compositions(labelled: Sequence[Labelled], numbers: Sequence[int]) -> tuple[Floats, Floats]:
-    """[S, Z] share of each element and [S] energy per atom, eV, of the structures whose energy is known."""
-    known = [one for one in labelled if bool(one.known["energy"].all())]
-    counts_SZ = np.array([np.bincount(one.graph.numbers.numpy(), minlength=119)[list(numbers)] for one in known])
-    sizes_S = np.array([one.graph.n_atoms for one in known], dtype=np.float64)
-    energy_S = np.array([one.labels["energy"].item() for one in known])
-    return counts_SZ.reshape(len(known), len(numbers)) / sizes_S[:, None], energy_S / sizes_S
+def _parts(summary: Summary, numbers: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+    """Share of each element, 1 and energy per atom of structures, turned into as few rows as carry their products."""
+    triangle = summary.triangle
+    return triangle[:, list(numbers)], triangle[:, -2], triangle[:, -1]
 
 
-def _scale(train: Sequence[Labelled], e0: dict[str, float]) -> float:
-    forces = [one.labels["forces"][one.known["forces"]].numpy() for one in train]
-    components = np.concatenate(forces).ravel() if forces else np.zeros(0)
-    if len(components):
-        scale = float(np.sqrt(np.mean(components**2)))
+def _scale(summary: Summary, e0: dict[str, float]) -> float:
+    forces = summary.moments.get("forces", Moments())
+    if forces.count:
+        scale = forces.deviation(0.0)
+    elif "energy" in summary.known:
+        share_RZ, one_R, energy_R = _parts(summary, [atomic_numbers[symbol] for symbol in e0])
+        residual_R, count = energy_R - share_RZ @ np.array(list(e0.values())), one_R @ one_R
+        mean = one_R @ residual_R / count
+        scale = float(np.sqrt(((residual_R - mean * one_R) ** 2).sum() / count))
     else:
-        symbols = list(e0)
-        share_SZ, energy_S = _compositions(train, [atomic_numbers[symbol] for symbol in symbols])
-        scale = (
-            float((energy_S - share_SZ @ np.array([e0[symbol] for symbol in symbols])).std()) if len(energy_S) else 1.0
-        )
+        scale = 1.0
     return float(np.clip(scale, *SCALE_RANGE))

@@ -8,13 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from potentials.checkpoint import save_checkpoint
 from potentials.manifest import GoldenStructure, HeadRecord, Manifest, describe, golden_structure
 from potentials.potential import Potential
 from potentials.structures import atoms_from_graph
 from train.data import Dataset
+from train.structures import Structures
+
+Array = NDArray[Any]
 
 GOLDEN_PER_HEAD = 2
 
@@ -29,9 +34,20 @@ def golden_structures(potential: Potential, datasets: Sequence[Dataset]) -> list
     """The smallest connected training structures of each data set, as the potential sees them."""
     found = []
     for dataset in datasets:
-        by_size = sorted(dataset.train, key=lambda one: (one.graph.n_edges == 0, one.graph.n_atoms, one.graph.n_edges))
-        chosen = by_size[:GOLDEN_PER_HEAD]
+        chosen = dataset.train.take(_smallest(dataset.train))
         found += [golden_structure(potential, atoms_from_graph(one.graph), dataset.name) for one in chosen]
+    return found
+
+
+def _smallest(structures: Structures) -> Array:
+    """Numbers of the smallest structures, those without edges last."""
+    best = np.zeros((0, 4), dtype=np.int64)
+    for numbers in structures.blocks():
+        sizes = structures.sizes(numbers)
+        rows = np.column_stack([sizes[:, 1] == 0, sizes, numbers])
+        rows = np.vstack([best, rows])
+        best = rows[np.lexsort((rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0]))][:GOLDEN_PER_HEAD]
+    found: Array = best[:, 3]
     return found
 
 

@@ -53,7 +53,7 @@ def train(
     reporter = Reporter(console if group.first else None)
     check_folder(config.output, resume=resume, overwrite=overwrite)
     with reporter.reading() as progress:
-        datasets = load_datasets(config, progress)
+        datasets = load_datasets(config, progress, group)
     describe_data(datasets, reporter, charge_and_spin=config.potential.charge_and_spin)
     run = Run(config, datasets, reporter, group)
     if resume:
@@ -167,7 +167,7 @@ def describe_data(datasets: list[Dataset], reporter: Reporter, *, charge_and_spi
     for dataset in datasets:
         counts = ", ".join(f"{len(getattr(dataset, split))} {split}" for split in ("train", "valid", "test"))
         reporter.say(f"[bold]{dataset.name}[/bold]: {counts}; {' '.join(dataset.elements('train'))}")
-        charged = sum(bool(one.graph.charge.any() or one.graph.spin.any()) for one in dataset.train)
+        charged = dataset.summary.charged
         if charged and not charge_and_spin:
             reporter.say(
                 f"  [yellow]{charged} training structures have charge or spin in info, which this potential does not"

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from potentials.potential import Potential
 from potentials.quantities import Quantity
 from train.data import Dataset
+from train.summary import Moments
 from train.tasks import Task
-
-Floats = NDArray[np.float64]
 
 
 def set_output_scales(potential: Potential, datasets: Sequence[Dataset], tasks: Sequence[Task]) -> None:
@@ -28,8 +23,8 @@ def set_output_scales(potential: Potential, datasets: Sequence[Dataset], tasks: 
     """
     for config in potential.config.outputs:
         row = config.quantity
-        labels = {dataset.name: _values(dataset, row) for dataset in datasets}
-        known = {name: values for name, values in labels.items() if len(values)}
+        found = {dataset.name: dataset.summary.moments.get(row.name, Moments()) for dataset in datasets}
+        known = {name: moments for name, moments in found.items() if moments.count}
         if not known:
             raise ValueError(
                 f"no training structure has a label of the output {row.name!r} ({row.trained_on!r}); name its key in"
@@ -38,26 +33,14 @@ def set_output_scales(potential: Potential, datasets: Sequence[Dataset], tasks: 
         assert potential.outputs is not None
         if not any(task.name == row.name and task.term.weight for task in tasks):
             continue
-        for name in labels if config.shared else known:
-            values = np.concatenate(list(known.values())) if config.shared else known[name]
-            potential.outputs.output(row.name).set_scale(name, *fitted(values, row))
+        for name in found if config.shared else known:
+            moments = sum(known.values(), Moments()) if config.shared else known[name]
+            potential.outputs.output(row.name).set_scale(name, *fitted(moments, row))
 
 
-def fitted(values: Floats, row: Quantity) -> tuple[float, float]:
-    """Scale and shift for labels [M, ...] (extensive ones are per atom): 1 where there is no deviation to go by."""
+def fitted(moments: Moments, row: Quantity) -> tuple[float, float]:
+    """Scale and shift for labels (extensive ones are per atom): 1 where there is no deviation to go by."""
     # what turns with the structure has no mean, and charges have theirs from the total charge
-    shift = 0.0 if row.shape or row.name == "charges" else float(values.mean())
-    scale = float(np.sqrt(np.mean((values - shift) ** 2)))
+    shift = 0.0 if row.shape or row.name == "charges" else moments.mean
+    scale = moments.deviation(shift)
     return (scale if scale > 1e-6 * max(1.0, abs(shift)) else 1.0), shift
-
-
-def _values(dataset: Dataset, row: Quantity) -> Floats:
-    """[M, ...] known labels of the training split; extensive ones over the number of atoms."""
-    found = [np.zeros((0, *row.shape))]
-    for one in dataset.train:
-        label = one.labels[row.trained_on][one.known[row.trained_on]]
-        per_atom = one.graph.n_atoms if row.level == "graph" and row.extensive else 1
-        if row.name == "charges":
-            label = label - one.graph.charge / one.graph.n_atoms
-        found.append(torch.div(label, per_atom).numpy())
-    return np.concatenate(found)

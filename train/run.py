@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ from train.labelled import Labelled
 from train.optimizer import Optimizer, learning_rate
 from train.output_scales import set_output_scales
 from train.progress import Reporter
-from train.sampling import BatchPlan, Loader
+from train.sampling import ALIKE, BatchPlan, Loader
 from train.shared_step import Shared, shared_step
+from train.shuffle import Order, tempered
 from train.start import start_from, with_neighbours
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
 from train.step import LossAndGradients
@@ -92,11 +94,13 @@ class Run:
         elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
         self.optimizer = Optimizer(self.potential, config.optimizer, self.balance.parameters, elements)
         self.structures = union(datasets, "train")
-        sizes = [(one.graph.n_atoms, one.graph.n_edges) for one in self.structures]
-        sources = [one.source[0] for one in self.structures]
-        self.plan = BatchPlan(sizes, config.batch, config.seed, sources)
+        counts = [len(dataset.train) for dataset in datasets]
+        often = tempered(counts, config.batch.temperature)
+        repeats = [table.repeat * times for table, times in zip(config.dataset, often, strict=True)]
+        self.order = Order(counts, config.seed, repeats)
+        self.position = Position(streams=max(1, self.per_step // ALIKE))
+        self.plan = BatchPlan(self.structures, self.order, config.batch, self.position.streams)
         self.journal = Journal(config.output, tensorboard=config.log.tensorboard) if group.first else None
-        self.position = Position()
 
     def check_share(self) -> None:
         """Raise ValueError where there are more processes than batches in a step."""
@@ -127,37 +131,32 @@ class Run:
 
     def epochs(self) -> float:
         """How many are over, with the part of the running one."""
-        position = self.position
-        return position.epoch + (position.batch / len(self.plan.epoch(position.epoch)) if position.batch else 0.0)
+        return self.position.epoch + self.position.tally.structures / self.plan.length(self.position.epoch)
 
     def train_epoch(self, pause: Callable[[], str | None]) -> str | None:
         """The rest of the running epoch; where `pause` asks to stop before its end, why."""
         position, group = self.position, self.group
-        steps = self.plan.steps(position.epoch, self.per_step, position.batch)
-        total = position.batch + sum(map(len, steps))
-        own = [self.plan.shared(batches, group.size)[group.rank] for batches in steps]
-        loader = iter(Loader(self.structures, [batch for batches in own for batch in batches]))
-        for batches, mine in zip(steps, own, strict=True):
-            self.learn([next(loader).to(self.device) for _ in mine], (len(batches), total))
-            if reason := pause():
-                return reason
+        steps = self.plan.steps(position.epoch, self.per_step, position.batch, (group.rank, group.size))
+        with contextlib.closing(Loader(self.structures, steps).__iter__()) as loader:
+            while position.tally.structures < self.plan.length(position.epoch):
+                self.learn([batch.to(self.device) for batch in next(loader)])
+                if reason := pause():
+                    return reason
         return None
 
-    def learn(self, own: Sequence[Labelled], counts: tuple[int, int]) -> None:
+    def learn(self, own: Sequence[Labelled]) -> None:
         """One step.
 
         Args:
             own: batches of this process.
-            counts: batches of all processes in this step, and in the epoch.
         """
         position = self.position
         self.balance.measure(lambda factors: self.shared_step(own, factors).result, position.steps)
         factors = self.balance.factors()
         shared = self.shared_step(own, factors)
-        result, (of_step, of_epoch) = shared.result, counts
-        done = self.done(position.epoch + position.batch / of_epoch)
-        norm = self.optimizer.step(result.gradients, done, self.balance.gradients(result))
-        position.batch += of_step
+        result = shared.result
+        norm = self.optimizer.step(result.gradients, self.done(self.epochs()), self.balance.gradients(result))
+        position.batch += self.per_step
         position.steps += 1
         tally = position.tally
         # by the weights of the run file, whatever training makes of them: epochs can be compared
@@ -166,7 +165,7 @@ class Run:
         tally.structures += shared.structures
         tally.atoms += shared.atoms
         tally.largest_gradient = max(tally.largest_gradient, norm)
-        epochs = position.epoch + position.batch / of_epoch
+        epochs = self.epochs()
         self.reporter.stepped(shared.atoms, epochs, self.done(epochs))
 
     def shared_step(self, own: Sequence[Labelled], factors: Tensor | None) -> Shared:
@@ -248,6 +247,7 @@ class Run:
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
         self.balance.load_state(state.part("balance."))
         self.position = state.position
+        self.plan = BatchPlan(self.structures, self.order, self.config.batch, self.position.streams)
         if self.journal:
             self.journal.rewind(self.position.epoch)
 

@@ -2,154 +2,182 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from queue import Full, Queue
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from train.config import BatchConfig
 from train.labelled import Labelled, batch_labelled
+from train.packing import packed
+from train.shuffle import Order
+from train.structures import Structures
 
-OPEN_BATCHES = 32
-"""How many batches are filled at a time: more pack better, fewer are quicker to plan."""
+Array = NDArray[Any]
+
+BLOCK = 2048
+"""Structures that are packed together: more pack better, fewer are quicker to plan."""
+
+ALIKE = 64
+"""Batches of like cost that follow each other: those of one step are among them, so that processes finish together."""
+
+LOOKED_AT = 1 << 20
+"""Sizes that are looked at together."""
 
 UNBOUNDED = 2**62
 """Stands for a bound that is not set: never reached, and never near."""
 
 WAIT_SECONDS = 0.1
 
+Batch = list[int]
+
 
 class BatchPlan:
-    """Batches of indices, bounded by atoms, edges and structures; the same for the same seed and epoch.
+    """Batches of numbers of structures, bounded and of nearly equal cost; the same for the same seed and epoch.
+
+    Nothing in memory grows with the number of structures but what `structures` and `order` hold, and no more is planned
+    than is asked for. The structures of an epoch are dealt to several streams, each of which is packed for itself: a
+    process plans those alone that it has batches of. Batches are numbered through the streams in turn.
 
     Args:
-        sizes: (atoms, edges) of each structure, in the order of the indices.
-        bounds: what a batch may hold.
-        seed: of the run.
-        sources: where each structure comes from, for messages.
+        structures: of all data sets.
+        order: in which they come.
+        bounds: what a batch may hold, and what an edge costs.
+        streams: how many there are.
 
     Raises:
         ValueError: there are no structures, or one does not fit into a batch of its own.
     """
 
-    def __init__(
-        self, sizes: Sequence[tuple[int, int]], bounds: BatchConfig, seed: int, sources: Sequence[str] = ()
-    ) -> None:
-        if not len(sizes):
+    def __init__(self, structures: Structures, order: Order, bounds: BatchConfig, streams: int = 1) -> None:
+        if not len(structures):
             raise ValueError("there are no training structures to make batches of")
+        assert len(order) == len(structures)
         limits = {"max_atoms": bounds.max_atoms, "max_edges": bounds.max_edges, "max_structures": bounds.max_structures}
-        self.seed = seed
-        # [S, 3]: what a structure takes of each bound
-        self.sizes = np.column_stack(
-            [np.array(sizes, dtype=np.int64).reshape(-1, 2), np.ones(len(sizes), dtype=np.int64)]
-        )
+        self.structures, self.order, self.streams, self.edge_cost = structures, order, streams, bounds.edge_cost
         self.limits = np.array([limit or UNBOUNDED for limit in limits.values()], dtype=np.int64)
+        for first in range(0, len(structures), LOOKED_AT):
+            self._check(np.arange(first, min(first + LOOKED_AT, len(structures))))
+
+    def _check(self, numbers: Array) -> None:
+        sizes = self.sizes(numbers)
         for row, (key, what) in enumerate([("max_atoms", "atoms"), ("max_edges", "edges")]):
-            largest = int(self.sizes[:, row].argmax())
-            if self.sizes[largest, row] > self.limits[row]:
-                name = sources[largest] if sources else f"structure {largest}"
+            largest = int(sizes[:, row].argmax())
+            size = int(sizes[largest, row])
+            if size > self.limits[row]:
                 raise ValueError(
-                    f"{name} has {self.sizes[largest, row]} {what}, more than batch.{key} = {self.limits[row]} allows "
-                    f"in a batch; raise batch.{key} to {self.sizes[largest, row]} at least"
+                    f"{self.structures.source(int(numbers[largest]))} has {size} {what}, more than batch.{key} ="
+                    f" {self.limits[row]} allows in a batch; raise batch.{key} to {size} at least"
                 )
 
-    def epoch(self, epoch_number: int) -> list[list[int]]:
-        """The batches of one epoch: every structure once, in random order.
+    def sizes(self, numbers: Array) -> Array:
+        """[M, 3] what structures take of each bound: atoms, edges, and 1."""
+        return np.column_stack([self.structures.sizes(numbers), np.ones(len(numbers), dtype=np.int64)])
 
-        Each structure goes into the first of the open batches with room for it; where none has, the fullest is closed.
-        The closed ones are shuffled again, for the fullest close first.
+    def cost(self, batches: Iterable[Batch]) -> Array:
+        """[B] of each batch, an atom being 1."""
+        sums = [self.sizes(np.array(batch)).sum(0) for batch in batches]
+        found: Array = np.array([atoms + self.edge_cost * edges for atoms, edges, _ in sums])
+        return found
+
+    def length(self, epoch: int) -> int:
+        """Structures of an epoch."""
+        return self.order.length(epoch)
+
+    def epoch(self, epoch: int) -> list[Batch]:
+        """All batches of an epoch."""
+        turns = zip(*(self.stream(epoch, number, endless=True) for number in range(self.streams)), strict=True)
+        return [batch for turn in itertools.takewhile(any, turns) for batch in turn if batch]
+
+    def stream(self, epoch: int, number: int, *, endless: bool = False) -> Iterator[Batch]:
+        """The batches of one stream of an epoch, block by block; an endless one goes on with empty ones.
+
+        Those of a block stand in runs of like cost, the runs in random order.
         """
-        rng = np.random.default_rng([self.seed, epoch_number])
-        order = rng.permutation(len(self.sizes)).tolist()
-        room = np.zeros((OPEN_BATCHES, 3), dtype=np.int64)
-        opened: list[list[int]] = [[] for _ in range(OPEN_BATCHES)]
-        closed: list[list[int]] = []
-        for index in order:
-            fits = (room >= self.sizes[index]).all(axis=1)
-            place = int(fits.argmax())
-            if not fits[place]:
-                place = int((room / self.limits).min(axis=1).argmin())
-                closed.append(opened[place])
-                opened[place] = []
-                room[place] = self.limits
-            opened[place].append(index)
-            room[place] -= self.sizes[index]
-        batches = [batch for batch in closed + opened if batch]
-        return [batches[number] for number in rng.permutation(len(batches)).tolist()]
+        length = self.length(epoch)
+        for block, first in enumerate(range(number, length, self.streams * BLOCK)):
+            positions = np.arange(first, min(first + self.streams * BLOCK, length), self.streams)
+            yield from self._block(self.order.at(epoch, positions), [self.order.seed, epoch, number, block])
+        while endless:
+            yield []
 
-    def steps(self, epoch_number: int, per_step: int, start: int = 0) -> list[list[list[int]]]:
-        """The batches of one epoch, by steps that take so many at once; the last one may have fewer.
+    def _block(self, numbers: Array, key: Sequence[int]) -> list[Batch]:
+        random = np.random.default_rng(key)
+        sizes = self.sizes(numbers)
+        costs = sizes[:, 0] + self.edge_cost * sizes[:, 1]
+        batches = packed(sizes, costs, self.limits)
+        batches = [batches[place] for place in random.permutation(len(batches)).tolist()]
+        alike = sorted(batches, key=lambda rows: float(costs[rows].sum()))
+        runs = [alike[begin : begin + ALIKE] for begin in range(0, len(alike), ALIKE)]
+        shuffled = [runs[place] for place in random.permutation(len(runs)).tolist()]
+        return [numbers[rows].tolist() for run in shuffled for rows in run]
+
+    def steps(
+        self, epoch: int, per_step: int, start: int = 0, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[list[Batch]]:
+        """The batches of each step that are one process's, from a batch on; empty ones after the end of the epoch.
 
         Args:
-            epoch_number: which one.
+            epoch: which one.
             per_step: batches of a step, all processes together.
-            start: batches that are over.
+            start: number of the batch to begin with, which need not be the first of a step.
+            share: which process, of how many.
         """
-        left = self.epoch(epoch_number)[start:]
-        return [left[first : first + per_step] for first in range(0, len(left), per_step)]
+        rank, size = share
+        streams: dict[int, tuple[int, Iterator[Batch]]] = {}
+        for first in itertools.count(start, per_step):
+            own = []
+            for number in range(first + rank, first + per_step, size):
+                which, wanted = number % self.streams, number // self.streams
+                at, batches = streams.pop(which, (0, self.stream(epoch, which, endless=True)))
+                own.append(next(itertools.islice(batches, wanted - at, None)))
+                streams[which] = wanted + 1, batches
+            yield [batch for batch in own if batch]
 
-    def shared(self, batches: Sequence[list[int]], size: int) -> list[list[list[int]]]:
-        """The batches of one step, dealt to so many processes: the largest first, each to who has least to do."""
-        work = np.array([self.sizes[batch, :2].sum() for batch in batches])
-        dealt: list[list[list[int]]] = [[] for _ in range(size)]
-        load = np.zeros(size)
-        for number in np.argsort(-work, kind="stable"):
-            least = int(load.argmin())
-            dealt[least].append(batches[number])
-            load[least] += work[number]
-        return dealt
-
-    def fill(self, batches: Sequence[Sequence[int]]) -> float:
+    def fill(self, batches: Sequence[Batch]) -> float:
         """How full batches are on average, by the bound that each comes closest to; 1 is full."""
-        used = [(self.sizes[list(batch)].sum(0) / self.limits).max() for batch in batches]
-        return float(np.mean(used))
+        return float(np.mean([(self.sizes(np.array(batch)).sum(0) / self.limits).max() for batch in batches]))
 
 
 class Loader:
-    """Iterates batches; a thread assembles the next ones while the last is used.
+    """Iterates steps, each some batches; a thread assembles the next ones while the last are used.
 
     Args:
-        structures: single structures, that the indices count.
-        batches: indices of each batch.
-        start: batch to begin with: where an epoch is resumed.
-        prefetch: batches assembled ahead; 0 for none, and no thread.
+        structures: that the numbers count.
+        steps: numbers in each batch of each step; there need be no end.
+        prefetch: steps assembled ahead; 0 for none, and no thread.
         pin_memory: in page-locked memory, for a GPU.
     """
 
     def __init__(
-        self,
-        structures: Sequence[Labelled],
-        batches: Sequence[Sequence[int]],
-        *,
-        start: int = 0,
-        prefetch: int = 2,
-        pin_memory: bool = False,
+        self, structures: Structures, steps: Iterable[Sequence[Batch]], *, prefetch: int = 2, pin_memory: bool = False
     ) -> None:
-        assert 0 <= start <= len(batches), f"start {start} of {len(batches)} batches"
-        self.structures = structures
-        self.batches = batches[start:]
-        self.prefetch = prefetch
-        self.pin_memory = pin_memory
+        self.structures, self.steps, self.prefetch, self.pin_memory = structures, steps, prefetch, pin_memory
 
-    def __len__(self) -> int:
-        return len(self.batches)
+    def __iter__(self) -> Generator[list[Labelled]]:
+        return self._ahead() if self.prefetch else (self._assemble(step) for step in self.steps)
 
-    def __iter__(self) -> Iterator[Labelled]:
-        return self._ahead() if self.prefetch else map(self._assemble, self.batches)
+    def _assemble(self, step: Sequence[Batch]) -> list[Labelled]:
+        # all structures of the step are asked for together: a store reads each shard once
+        found = self.structures.take(np.array([number for batch in step for number in batch], dtype=np.int64))
+        batches, first = [], 0
+        for batch in step:
+            labelled = batch_labelled(found[first : first + len(batch)])
+            batches.append(labelled.pin_memory() if self.pin_memory else labelled)
+            first += len(batch)
+        return batches
 
-    def _assemble(self, batch: Sequence[int]) -> Labelled:
-        labelled = batch_labelled([self.structures[index] for index in batch])
-        return labelled.pin_memory() if self.pin_memory else labelled
-
-    def _ahead(self) -> Iterator[Labelled]:
-        ready: Queue[Labelled | BaseException] = Queue(self.prefetch)
+    def _ahead(self) -> Generator[list[Labelled]]:
+        ready: Queue[list[Labelled] | BaseException | None] = Queue(self.prefetch)
         stopped = threading.Event()
         thread = threading.Thread(target=self._fill, args=(ready, stopped), name="loader", daemon=True)
         thread.start()
         try:
-            for _ in self.batches:
-                got = ready.get()
+            while (got := ready.get()) is not None:
                 if isinstance(got, BaseException):
                     raise got
                 yield got
@@ -158,18 +186,24 @@ class Loader:
             stopped.set()
             thread.join()
 
-    def _fill(self, ready: Queue[Labelled | BaseException], stopped: threading.Event) -> None:
-        for batch in self.batches:
-            item: Labelled | BaseException
-            try:
-                item = self._assemble(batch)
-            except BaseException as error:  # raised again where the batch is wanted
-                item = error
+    def _fill(self, ready: Queue[list[Labelled] | BaseException | None], stopped: threading.Event) -> None:
+        steps = iter(self.steps)
+        while not stopped.is_set():
+            item = self._next(steps)
             while not stopped.is_set():
                 try:
                     ready.put(item, timeout=WAIT_SECONDS)
                     break
                 except Full:
                     continue
-            if stopped.is_set() or isinstance(item, BaseException):
+            if not isinstance(item, list):
                 return
+
+    def _next(self, steps: Iterator[Sequence[Batch]]) -> list[Labelled] | BaseException | None:
+        """The next step, nothing after the last; an error in its place, to be raised again where it is wanted."""
+        try:
+            return self._assemble(next(steps))
+        except StopIteration:
+            return None
+        except BaseException as error:
+            return error

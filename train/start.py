@@ -10,7 +10,7 @@ import torch
 from potentials.backbones.base import CountingConfig
 from potentials.checkpoint import load_checkpoint
 from potentials.potential import Potential, PotentialConfig
-from train.data import Dataset, union
+from train.data import Dataset
 
 
 def with_neighbours(config: PotentialConfig, datasets: Sequence[Dataset]) -> PotentialConfig:
@@ -22,8 +22,8 @@ def with_neighbours(config: PotentialConfig, datasets: Sequence[Dataset]) -> Pot
     backbone = config.backbone
     if not isinstance(backbone, CountingConfig) or backbone.average_neighbours is not None:
         return config
-    graphs = [one.graph for one in union(datasets, "train")]
-    atoms, edges = sum(graph.n_atoms for graph in graphs), sum(graph.n_edges for graph in graphs)
+    atoms = sum(int(dataset.summary.atoms.sum()) for dataset in datasets)
+    edges = sum(dataset.summary.edges for dataset in datasets)
     counted = backbone.model_copy(update={"average_neighbours": max(edges / atoms, 1.0)})
     return config.model_copy(update={"backbone": counted})
 

@@ -41,6 +41,7 @@ class Position:
         worse: validations since.
         seconds: wall time spent, all sessions together.
         compiling: how much of it went before first steps, which the schedule leaves out.
+        streams: that the structures of an epoch are dealt to, see `train.sampling`.
         tally: of the running epoch.
     """
 
@@ -52,6 +53,7 @@ class Position:
     worse: int = 0
     seconds: float = 0.0
     compiling: float = 0.0
+    streams: int = 1
     tally: Tally = field(default_factory=Tally)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from potentials.programs import NotCompiledError
@@ -19,8 +20,8 @@ def warm_up(run: Run) -> None:
     """
     if not run.compiled:
         return
-    indices = run.plan.epoch(0)[0]
-    batch = batch_labelled([run.structures[index] for index in indices]).to(run.device)
+    first = next(run.plan.stream(0, 0))
+    batch = batch_labelled(run.structures.take(np.array(first))).to(run.device)
 
     def both() -> None:
         run.step(batch)  # what is not finite is found by the training, which saves its state first
@@ -28,12 +29,12 @@ def warm_up(run: Run) -> None:
             run.evaluate(batch.graph)
 
     try:
-        first = seconds_of(both)
+        first_time = seconds_of(both)
     except NotCompiledError as error:
         run.go_without_compiling()
         run.reporter.not_compiled(str(error))
         return
-    spent = max(0.0, first - seconds_of(both))
+    spent = max(0.0, first_time - seconds_of(both))
     run.position.seconds += spent
     run.position.compiling += spent
 

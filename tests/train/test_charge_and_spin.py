@@ -84,10 +84,10 @@ def test_the_layers_change_in_training_on_charged_data_and_not_on_neutral(charge
     run = Run(config, load_datasets(config), Reporter())
     start = {name: p.detach().clone() for name, p in run.potential.named_parameters()}
     neutral = [one for one in run.structures if not one.graph.charge.any() and not one.graph.spin.any()]
-    run.learn(neutral[:1], (1, 1))
+    run.learn(neutral[:1])
     names = [name for name in start if name.startswith("context.")]
     assert all(torch.equal(run.potential.get_parameter(name), start[name]) for name in names)
-    run.learn([next(one for one in run.structures if one.graph.charge.any())], (1, 1))
+    run.learn([next(one for one in run.structures if one.graph.charge.any())])
     assert all(not torch.equal(run.potential.get_parameter(name), start[name]) for name in names)
 
 

@@ -14,8 +14,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from potentials.backbones.schnet import SchNetConfig
+from train.columns import digest_of
 from train.config import DatasetConfig, PotentialTable, RunConfig
-from train.data import geometry_hash, label, load_datasets, union
+from train.data import label, load_datasets, union
 from train.frame import Frame
 
 
@@ -61,7 +62,7 @@ def test_two_data_sets_with_their_rows_and_splits(folder: Path) -> None:
     assert water.quantities == ("energy", "forces")
     assert copper.quantities == ("energy", "forces", "stress")
     assert (water.dropped, water.warnings) == ({}, [])
-    assert sorted(sources(water.train + water.valid)) == sorted(f"{folder / 'water.xyz'}:{i}" for i in range(20))
+    assert sorted(sources([*water.train, *water.valid])) == sorted(f"{folder / 'water.xyz'}:{i}" for i in range(20))
     every = union([water, copper], "train")
     assert [int(one.graph.dataset) for one in every] == [0] * 18 + [1] * 9
     assert all(one.graph.n_edges > 0 for one in every)
@@ -145,8 +146,7 @@ def test_geometries_differ_by_charge_and_not_by_labels() -> None:
     ion = water.copy()
     ion.info["charge"] = 1
     hashes = [
-        geometry_hash(label(Frame(atoms, "", e, None, None), 3.0))
-        for atoms, e in ((water, 1.0), (water, 2.0), (ion, 1.0))
+        digest_of(label(Frame(atoms, "", e, None, None), 3.0)) for atoms, e in ((water, 1.0), (water, 2.0), (ion, 1.0))
     ]
     assert hashes[0] == hashes[1] != hashes[2]
 

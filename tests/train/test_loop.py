@@ -23,6 +23,7 @@ from train.progress import Reporter
 from train.run import Run
 from train.state import load_state
 from train.step import StepResult
+from train.structures import Held
 from train.warm_up import warm_up
 
 MakeConfig = Callable[..., RunConfig]
@@ -241,7 +242,8 @@ def test_compiling_leaves_it_to_the_training_to_find_what_is_not_finite(make_con
     run = Run(config, load_datasets(config), Reporter())
     run.compiled = True  # eagerly, for the time it takes
     broken = run.structures[0]
-    run.structures[:] = [replace(broken, graph=replace(broken.graph, positions=broken.graph.positions * torch.nan))] * 8
+    broken = replace(broken, graph=replace(broken.graph, positions=broken.graph.positions * torch.nan))
+    run.structures = run.plan.structures = Held([broken] * 8)
     warm_up(run)
     assert run.position.steps == 0
     with pytest.raises(TrainingError, match="the state before the step is saved"):

@@ -16,6 +16,7 @@ from ase import Atoms
 
 from potentials.quantities import OUTPUTS
 from potentials.structures import graph_from_atoms
+from train.columns import HASH_BYTES
 from train.config_dataset import DatasetConfig
 from train.frame import Frame
 from train.reading import check_keys, stream_frames
@@ -23,7 +24,7 @@ from train.reading_outputs import labelled
 from train.sieve import Progress, Sieve
 from train.store.manifest import Description, StoreError, StoreManifest, write_manifest
 from train.store.reader import Store
-from train.store.writer import HASH_BYTES, SHARD_ATOMS, StoreWriter, digest_of, writing
+from train.store.writer import SHARD_ATOMS, StoreWriter, digest_of, writing
 
 KEYS_LOOKED_AT = 1000
 """Structures at the beginning in which labels must be found under the keys that are given."""

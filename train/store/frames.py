@@ -29,13 +29,7 @@ def stored_frames(folder: Path, outputs: Sequence[Quantity] = ()) -> Iterator[Fr
         StoreError: it is no whole store, or has an output of another kind or unit.
     """
     store = Store(folder)
-    for row in outputs:
-        record = store.manifest.quantities.get(row.name)
-        if record and (record.level, record.shape, record.unit) != (row.level, row.shape, row.unit):
-            raise StoreError(
-                f"{folder} has {row.name} per {record.level}, of shape {list(record.shape)}, in {record.unit!r}; the"
-                f" output is per {row.level}, of shape {list(row.shape)}, in {row.unit!r}"
-            )
+    check_outputs(store, outputs)
     wanted = ["energy", "forces", "stress", *(row.name for row in outputs)]
     names = [name for name in wanted if name in store.manifest.quantities]
     arrays = [*OF_STRUCTURES, *(f"{kind}.{name}" for name in names for kind in ("known", "label"))]
@@ -56,9 +50,19 @@ def stored_frames(folder: Path, outputs: Sequence[Quantity] = ()) -> Iterator[Fr
             )
 
 
+def check_outputs(store: Store, outputs: Sequence[Quantity]) -> None:
+    """Raise StoreError where the store has an output of another kind or unit."""
+    for row in outputs:
+        record = store.manifest.quantities.get(row.name)
+        if record and (record.level, record.shape, record.unit) != (row.level, row.shape, row.unit):
+            raise StoreError(
+                f"{store.folder} has {row.name} per {record.level}, of shape {list(record.shape)}, in {record.unit!r};"
+                f" the output is per {row.level}, of shape {list(row.shape)}, in {row.unit!r}"
+            )
+
+
 def label_of(records: Records, number: int, name: str, level: str) -> Any:
     """[...] or [N, ...] of one structure; none where it is unknown."""
     if not records.arrays[f"known.{name}"][number]:
         return None
-    rows = slice(*records.first_atom[number : number + 2])
-    return records.arrays[f"label.{name}"][rows if level == "atom" else number]
+    return records.arrays[f"label.{name}"][records.rows(number) if level == "atom" else number]

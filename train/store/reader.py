@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from potentials.structures import Geometry
 from train.store.manifest import ShardRecord, StoreError, read_manifest, sha256_of
 
 Array = NDArray[Any]
@@ -40,6 +41,16 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.first_atom) - 1
+
+    def rows(self, number: int) -> slice:
+        """Of the atoms of one of the structures."""
+        return slice(*self.first_atom[number : number + 2])
+
+    def geometry(self, number: int) -> Geometry:
+        """Of one of the structures."""
+        arrays, rows = self.arrays, self.rows(number)
+        pbc = arrays["pbc"][number].astype(bool)
+        return Geometry(arrays["numbers"][rows], arrays["positions"][rows], arrays["cell"][number], pbc)
 
 
 class Store:
@@ -208,13 +219,7 @@ def _source(shard: Mapping[str, Array], number: int, files: Sequence[str]) -> st
 
 def as_ase(records: Records, number: int) -> Atoms:
     """One of the structures, without its labels; charge and spin are in ``info``."""
+    atoms = Atoms(**records.geometry(number)._asdict())
     arrays = records.arrays
-    rows = slice(*records.first_atom[number : number + 2])
-    atoms = Atoms(
-        numbers=arrays["numbers"][rows],
-        positions=arrays["positions"][rows],
-        cell=arrays["cell"][number],
-        pbc=arrays["pbc"][number].astype(bool),
-    )
     atoms.info |= {name: float(arrays[name][number]) for name in ("charge", "spin") if arrays[name][number]}
     return atoms

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from potentials.quantities import QUANTITIES, TRAINABLE, Quantity
 from potentials.structures import structure_state
+from train.columns import HASH_BYTES
 from train.frame import Frame
 from train.geometry import geometry_digest
 from train.store.manifest import (
@@ -34,8 +35,6 @@ Array = NDArray[Any]
 
 SHARD_ATOMS = 4_000_000
 """Atoms at which a shard is closed: some 250 MB with forces."""
-
-HASH_BYTES = 16
 
 
 def digest_of(frame: Frame) -> bytes:
