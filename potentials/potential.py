@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -132,15 +133,23 @@ class Potential(nn.Module):
         Raises:
             ValueError: there is no such branch.
         """
-        row = self.head_index(head)
-        single = Potential(self.config.model_copy(update={"heads": (head,)})).to(self.device, self.dtype)
+        return self.part((head,))
+
+    def part(self, heads: Sequence[str]) -> Potential:
+        """A potential of some of the branches, sharing nothing with this one.
+
+        Raises:
+            ValueError: there is no such branch.
+        """
+        rows = [self.head_index(head) for head in heads]
+        part = Potential(self.config.model_copy(update={"heads": tuple(heads)})).to(self.device, self.dtype)
         own = self.state_dict()
         per_head = {
             name for name in own if name.startswith(("references.", "outputs.")) and name.endswith(("_D", "_DZ"))
         }
-        state = {name: own[name][row : row + 1] if name in per_head else own[name] for name in single.state_dict()}
-        single.load_state_dict(state, strict=True)
-        return single.train(self.training)
+        state = {name: own[name][rows] if name in per_head else own[name] for name in part.state_dict()}
+        part.load_state_dict(state, strict=True)
+        return part.train(self.training)
 
     def tabulated(self) -> Potential | None:
         """A copy whose radial functions are tables; none where the backbone has none.

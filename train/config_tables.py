@@ -130,6 +130,7 @@ class BatchConfig(Table):
         per_step: batches of one step of the optimizer, all processes together; each computes its part of them one
             after the other. Without, one for each process. The result does not depend on how many processes there are.
         edge_cost: what a directed edge costs, an atom being 1: batches are packed so that their costs are alike.
+        mixed: whether structures of several data sets may share a batch; without, they do unless `parallel.tasks`.
         temperature: shares of the data sets in an epoch are as their numbers of structures to the power of
             1 / temperature; 1 leaves them as they are, large temperatures make them equal. `dataset.repeat` multiplies.
     """
@@ -139,6 +140,7 @@ class BatchConfig(Table):
     max_structures: OptionalPositiveInt = None
     per_step: OptionalPositiveInt = None
     edge_cost: NotNegative = 0.05
+    mixed: bool | None = None
     temperature: Positive = 1.0
 
     @model_validator(mode="after")
@@ -146,6 +148,17 @@ class BatchConfig(Table):
         if self.max_atoms is None and self.max_edges is None and self.max_structures is None:
             raise ValueError("no bound is set; give max_atoms, max_edges or max_structures")
         return self
+
+
+class ParallelConfig(Table):
+    """`[parallel]`: how several processes share the work beyond the batches.
+
+    Attributes:
+        tasks: each process computes the heads of those data sets alone that it has batches of, and nobody else has
+            their gradients; message passing is everybody's.
+    """
+
+    tasks: bool = False
 
 
 class OptimizerConfig(Table):

@@ -7,7 +7,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import torch
@@ -59,6 +59,16 @@ class Group:
     def share(self, message: bytes) -> list[bytes]:
         """What all processes send, by rank, on all."""
         return [message]
+
+    def broadcast(self, message: bytes, source: int) -> bytes:
+        """What one process sends, on all."""
+        assert source == self.rank, source
+        return message
+
+    def part(self, ranks: Sequence[int]) -> Group:
+        """Some of the processes, which can `sum` among themselves; all processes must ask for it, in the same order."""
+        assert list(ranks) == [self.rank], ranks
+        return self
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -121,10 +131,45 @@ class Joined(Group):
                 dist.gather(own, found)
         return [bytes(one[: int(size)].numpy()) for one, size in zip(found or (), sizes if found else (), strict=True)]
 
+    def broadcast(self, message: bytes, source: int) -> bytes:
+        """See `Group`."""
+        with _others_there():
+            size = torch.tensor([len(message)])
+            dist.broadcast(size, source)
+            content = torch.zeros(int(size), dtype=torch.uint8)
+            if self.rank == source and message:
+                content = torch.frombuffer(bytearray(message), dtype=torch.uint8)
+            dist.broadcast(content, source)
+        return bytes(content.numpy())
+
+    def part(self, ranks: Sequence[int]) -> Group:
+        """See `Group`."""
+        with _others_there():
+            return Part(self, dist.new_group(list(ranks)))
+
     def wait(self) -> None:
         """See `Group`."""
         with _others_there():
             dist.barrier()
+
+
+class Part(Group):
+    """Some of joined processes, of which this may be one.
+
+    Args:
+        whole: all of them.
+        handle: of torch.distributed.
+    """
+
+    def __init__(self, whole: Joined, handle: dist.ProcessGroup) -> None:
+        super().__init__(whole.launch)
+        self._handle = handle
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """See `Group`."""
+        with _others_there():
+            dist.all_reduce(tensor, group=self._handle)
+        return tensor
 
 
 class LostError(ValueError):

@@ -119,7 +119,7 @@ def loop(run: Run, asked: Callable[[], bool]) -> str:
             return reason
         if position.epoch + 1 == stop.epochs or (position.epoch + 1) % log.validate_every == 0:
             run.record(run.validate(), time.perf_counter() - began)
-        position.epoch, position.batch, position.tally = position.epoch + 1, 0, Tally()
+        position.epoch, position.batches, position.tally = position.epoch + 1, [], Tally()
     run.save()
     return "epochs" if position.epoch == stop.epochs else "patience"
 

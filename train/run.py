@@ -99,8 +99,13 @@ class Run:
         repeats = [table.repeat * times for table, times in zip(config.dataset, often, strict=True)]
         self.order = Order(counts, config.seed, repeats)
         self.position = Position(streams=max(1, self.per_step // ALIKE))
-        self.plan = BatchPlan(self.structures, self.order, config.batch, self.position.streams)
+        self.plan = self.make_plan()
         self.journal = Journal(config.output, tensorboard=config.log.tensorboard) if group.first else None
+
+    def make_plan(self) -> BatchPlan:
+        """Which structures go into which batch of which step."""
+        given = {"per_step": self.per_step, "streams": self.position.streams}
+        return BatchPlan(self.structures, self.order, self.config.batch, **given)
 
     def check_share(self) -> None:
         """Raise ValueError where there are more processes than batches in a step."""
@@ -136,7 +141,8 @@ class Run:
     def train_epoch(self, pause: Callable[[], str | None]) -> str | None:
         """The rest of the running epoch; where `pause` asks to stop before its end, why."""
         position, group = self.position, self.group
-        steps = self.plan.steps(position.epoch, self.per_step, position.batch, (group.rank, group.size))
+        start = position.batches or [0] * len(self.plan.counts())
+        steps = self.plan.steps(position.epoch, start, (group.rank, group.size))
         with contextlib.closing(Loader(self.structures, steps).__iter__()) as loader:
             while position.tally.structures < self.plan.length(position.epoch):
                 self.learn([batch.to(self.device) for batch in next(loader)])
@@ -156,7 +162,9 @@ class Run:
         shared = self.shared_step(own, factors)
         result = shared.result
         norm = self.optimizer.step(result.gradients, self.done(self.epochs()), self.balance.gradients(result))
-        position.batch += self.per_step
+        counts = self.plan.counts()
+        over = position.batches or [0] * len(counts)
+        position.batches = [before + count for before, count in zip(over, counts, strict=True)]
         position.steps += 1
         tally = position.tally
         # by the weights of the run file, whatever training makes of them: epochs can be compared
@@ -247,7 +255,7 @@ class Run:
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
         self.balance.load_state(state.part("balance."))
         self.position = state.position
-        self.plan = BatchPlan(self.structures, self.order, self.config.batch, self.position.streams)
+        self.plan = self.make_plan()
         if self.journal:
             self.journal.rewind(self.position.epoch)
 

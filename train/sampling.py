@@ -47,18 +47,22 @@ class BatchPlan:
         structures: of all data sets.
         order: in which they come.
         bounds: what a batch may hold, and what an edge costs.
+        per_step: batches of a step, all processes together.
         streams: how many there are.
 
     Raises:
         ValueError: there are no structures, or one does not fit into a batch of its own.
     """
 
-    def __init__(self, structures: Structures, order: Order, bounds: BatchConfig, streams: int = 1) -> None:
+    def __init__(
+        self, structures: Structures, order: Order, bounds: BatchConfig, *, per_step: int = 1, streams: int = 1
+    ) -> None:
         if not len(structures):
             raise ValueError("there are no training structures to make batches of")
         assert len(order) == len(structures)
         limits = {"max_atoms": bounds.max_atoms, "max_edges": bounds.max_edges, "max_structures": bounds.max_structures}
-        self.structures, self.order, self.streams, self.edge_cost = structures, order, streams, bounds.edge_cost
+        self.structures, self.order, self.edge_cost = structures, order, bounds.edge_cost
+        self.per_step, self.streams = per_step, streams
         self.limits = np.array([limit or UNBOUNDED for limit in limits.values()], dtype=np.int64)
         for first in range(0, len(structures), LOOKED_AT):
             self._check(np.arange(first, min(first + LOOKED_AT, len(structures))))
@@ -116,20 +120,25 @@ class BatchPlan:
         shuffled = [runs[place] for place in random.permutation(len(runs)).tolist()]
         return [numbers[rows].tolist() for run in shuffled for rows in run]
 
-    def steps(
-        self, epoch: int, per_step: int, start: int = 0, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[list[Batch]]:
+    def counts(self) -> list[int]:
+        """Batches of a step; of each data set where these have batches of their own, see `train.separate`."""
+        return [self.per_step]
+
+    def first_batch(self) -> Batch:
+        """One to try a step on."""
+        return next(self.stream(0, 0))
+
+    def steps(self, epoch: int, start: Sequence[int] = (0,), share: tuple[int, int] = (0, 1)) -> Iterator[list[Batch]]:
         """The batches of each step that are one process's, from a batch on; empty ones after the end of the epoch.
 
         Args:
             epoch: which one.
-            per_step: batches of a step, all processes together.
             start: number of the batch to begin with, which need not be the first of a step.
             share: which process, of how many.
         """
-        rank, size = share
+        (begin,), (rank, size), per_step = start, share, self.per_step
         streams: dict[int, tuple[int, Iterator[Batch]]] = {}
-        for first in itertools.count(start, per_step):
+        for first in itertools.count(begin, per_step):
             own = []
             for number in range(first + rank, first + per_step, size):
                 which, wanted = number % self.streams, number // self.streams

@@ -34,7 +34,7 @@ class Position:
 
     Attributes:
         epoch: the running one, from 0.
-        batch: the next one of the epoch.
+        batches: how many of the epoch are over; of each data set where these have batches of their own.
         steps: optimizer steps taken.
         best_loss: lowest validation loss so far.
         best_epoch: the epoch it was reached in, from 1; 0 before the first validation.
@@ -46,7 +46,7 @@ class Position:
     """
 
     epoch: int = 0
-    batch: int = 0
+    batches: list[int] = field(default_factory=list)
     steps: int = 0
     best_loss: float = float("inf")
     best_epoch: int = 0

@@ -20,8 +20,7 @@ def warm_up(run: Run) -> None:
     """
     if not run.compiled:
         return
-    first = next(run.plan.stream(0, 0))
-    batch = batch_labelled(run.structures.take(np.array(first))).to(run.device)
+    batch = batch_labelled(run.structures.take(np.array(run.plan.first_batch()))).to(run.device)
 
     def both() -> None:
         run.step(batch)  # what is not finite is found by the training, which saves its state first

@@ -212,7 +212,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step(
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert run.optimizer.steps == 2
     saved = load_state(config.output / "state.safetensors")
-    assert (saved.position.batch, saved.position.steps) == (2, 2)
+    assert (saved.position.batches, saved.position.steps) == ([2], 2)
     assert all(torch.equal(value, before[name]) for name, value in saved.part("weights.").items())
     assert not (config.output / "model.safetensors").exists()
 

@@ -91,7 +91,7 @@ def test_out_of_time_in_an_epoch(whole: Path, make_config: MakeConfig, monkeypat
     config = make_config("short", stop={"epochs": 4, "max_minutes": 5 / 60})
     result = train(config)
     assert result.reason == "max_minutes"
-    assert 0 < result.position.batch < 4
+    assert 0 < result.position.batches[0] < 4
     assert (config.output / "model.safetensors").exists()
     assert rows(config.output)[-1]["step"] == result.position.steps
     optimizer = config.optimizer

@@ -49,8 +49,8 @@ class Sizes(Held):
         return f"structure {number}"
 
 
-def plan_of(sizes: Sequence[tuple[int, int]], bounds: BatchConfig, seed: int = 0, streams: int = 1) -> BatchPlan:
-    return BatchPlan(Sizes(sizes), Order([len(sizes)], seed), bounds, streams)
+def plan_of(sizes: Sequence[tuple[int, int]], bounds: BatchConfig, seed: int = 0, **given: int) -> BatchPlan:
+    return BatchPlan(Sizes(sizes), Order([len(sizes)], seed), bounds, **given)
 
 
 @pytest.mark.parametrize("bounds", EVERY)
@@ -121,12 +121,13 @@ def test_a_structure_as_large_as_the_bound_and_one_without_edges_fit() -> None:
 @pytest.mark.parametrize(("start", "per_step", "size"), [(0, 4, 1), (0, 4, 4), (5, 6, 3), (8, 2, 2)])
 def test_processes_share_the_steps_of_an_epoch(streams: int, start: int, per_step: int, size: int) -> None:
     """Whoever takes how many batches at once: all of them together are the batches of the epoch, in its order."""
-    plan = plan_of(mixed(300), BatchConfig(max_atoms=1000), streams=streams)
+    plan = plan_of(mixed(300), BatchConfig(max_atoms=1000), streams=streams, per_step=per_step)
     wanted = [batch for batch in plan.epoch(2) if batch]
     count = 4 + max(map(len, (list(plan.stream(2, number)) for number in range(streams)))) * streams // per_step
-    shares = [list(islice(plan.steps(2, per_step, start, (rank, size)), count)) for rank in range(size)]
+    shares = [list(islice(plan.steps(2, [start], (rank, size)), count)) for rank in range(size)]
     got = [batch for step in zip(*shares, strict=True) for own in step for batch in own]
-    before = [batch for step in islice(plan.steps(2, 1), start) for batch in step]
+    one_by_one = plan_of(mixed(300), BatchConfig(max_atoms=1000), streams=streams)
+    before = [batch for step in islice(one_by_one.steps(2), start) for batch in step]
     assert sorted(before + got) == sorted(wanted)
     for step in zip(*shares, strict=True):
         assert sum(map(len, step)) <= per_step
@@ -134,11 +135,11 @@ def test_processes_share_the_steps_of_an_epoch(streams: int, start: int, per_ste
 
 def test_a_process_plans_what_it_has_batches_of_alone() -> None:
     """128 processes, two streams: the first plans half of the structures."""
-    plan = plan_of([(20, 400)] * 20_000, BatchConfig(max_atoms=100), streams=2)
+    plan = plan_of([(20, 400)] * 20_000, BatchConfig(max_atoms=100), streams=2, per_step=128)
     asked: list[int] = []
     sizes = plan.structures.sizes
     plan.structures.sizes = lambda numbers: asked.extend(numbers.tolist()) or sizes(numbers)  # type: ignore[method-assign, func-returns-value]
-    list(islice(plan.steps(0, 128, 0, (0, 128)), 32))
+    list(islice(plan.steps(0, share=(0, 128)), 32))
     assert len(set(asked)) == 10_000
 
 
