@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from train.config import LossConfig
 from train.group import ALONE, Group
 from train.labelled import Labelled, batch_labelled
 from train.losses import loss_sums, make_targets, total_weights
+from train.structures import Structures
 from train.tasks import Task, tasks_of
 
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
@@ -162,6 +165,12 @@ def predict(
 
 def batches(structures: Sequence[Labelled], max_atoms: int, device: torch.device) -> Iterable[Labelled]:
     """The structures in their order, as many at once as fit."""
+    if isinstance(structures, Structures):
+        for numbers in structures.blocks():
+            # a batch ends where its atoms would exceed the bound
+            for group in _fitting(numbers, structures.sizes(numbers)[:, 0], max_atoms):
+                yield structures.batch(group).to(device)
+        return
     waiting: list[Labelled] = []
     count = 0
     for structure in structures:
@@ -172,6 +181,17 @@ def batches(structures: Sequence[Labelled], max_atoms: int, device: torch.device
         count += structure.graph.n_atoms
     if waiting:
         yield batch_labelled(waiting).to(device)
+
+
+def _fitting(numbers: NDArray[Any], atoms: NDArray[Any], max_atoms: int) -> Iterator[NDArray[Any]]:
+    first, total = 0, 0
+    for place, count in enumerate(atoms.tolist()):
+        if place > first and total + count > max_atoms:
+            yield numbers[first:place]
+            first, total = place, 0
+        total += count
+    if first < len(numbers):
+        yield numbers[first:]
 
 
 @dataclass(frozen=True)

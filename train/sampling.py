@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.config import BatchConfig
-from train.labelled import Labelled, batch_labelled
+from train.labelled import Labelled
 from train.packing import packed
 from train.shuffle import Order
 from train.structures import Structures
@@ -118,7 +118,8 @@ class BatchPlan:
         alike = sorted(batches, key=lambda rows: float(costs[rows].sum()))
         runs = [alike[begin : begin + ALIKE] for begin in range(0, len(alike), ALIKE)]
         shuffled = [runs[place] for place in random.permutation(len(runs)).tolist()]
-        return [numbers[rows].tolist() for run in shuffled for rows in run]
+        # ascending: structures of one data set lie side by side in memory, and are made together
+        return [np.sort(numbers[rows]).tolist() for run in shuffled for rows in run]
 
     def counts(self) -> list[int]:
         """Batches of a step; of each data set where these have batches of their own, see `train.separate`."""
@@ -171,14 +172,8 @@ class Loader:
         return self._ahead() if self.prefetch else (self._assemble(step) for step in self.steps)
 
     def _assemble(self, step: Sequence[Batch]) -> list[Labelled]:
-        # all structures of the step are asked for together: a store reads each shard once
-        found = self.structures.take(np.array([number for batch in step for number in batch], dtype=np.int64))
-        batches, first = [], 0
-        for batch in step:
-            labelled = batch_labelled(found[first : first + len(batch)])
-            batches.append(labelled.pin_memory() if self.pin_memory else labelled)
-            first += len(batch)
-        return batches
+        found = [self.structures.batch(np.array(batch, dtype=np.int64)) for batch in step]
+        return [batch.pin_memory() for batch in found] if self.pin_memory else found
 
     def _ahead(self) -> Generator[list[Labelled]]:
         ready: Queue[list[Labelled] | BaseException | None] = Queue(self.prefetch)

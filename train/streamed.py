@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from potentials.neighbours import neighbour_list
+from potentials.batched_neighbours import batched_neighbours
+from potentials.graph import AtomicGraph
 from potentials.quantities import QUANTITIES, TRAINABLE, Quantity
-from potentials.structures import StructureState, graph_of
 from train.columns import Columns
 from train.labelled import Labelled
 from train.reading_outputs import labelled
@@ -47,8 +47,16 @@ class Streamed(Structures):
 
     def take(self, numbers: Array) -> list[Labelled]:
         """See `Structures`."""
+        return [self.batch(numbers[place : place + 1]) for place in range(len(numbers))]
+
+    def batch(self, numbers: Array) -> Labelled:
+        """See `Structures`."""
         records = self.store.read(numbers, [*OF_GEOMETRIES, "charge", "spin", *self._labels])
-        return [self._made(records, place, int(number)) for place, number in enumerate(numbers)]
+        graph = self._graph(records)
+        labels, known = self._labels_of(records)
+        exact = {name: torch.from_numpy(value.astype(np.float64)) for name, value in labels.items()}
+        masks = {name: torch.from_numpy(value) for name, value in known.items()}
+        return Labelled(graph, exact, masks, tuple(self.source(int(number)) for number in numbers))
 
     def sizes(self, numbers: Array) -> Array:
         """See `Structures`."""
@@ -69,12 +77,7 @@ class Streamed(Structures):
         """See `Structures`."""
         records = self.store.read(numbers, ["numbers", "charge", "spin", *self._labels])
         arrays, counts = records.arrays, np.diff(records.first_atom)
-        labels, known = {}, {}
-        for row in self.rows:
-            size = len(arrays["numbers"]) if row.level == "atom" else len(counts)
-            has = arrays.get(f"known.{row.name}", np.zeros(len(counts))).astype(bool)
-            known[row.name] = np.repeat(has, counts) if row.level == "atom" else has
-            labels[row.name] = arrays.get(f"label.{row.name}", np.zeros((size, *row.shape)))
+        labels, known = self._labels_of(records)
         of_all = (arrays["numbers"].astype(np.int64), arrays["charge"], arrays["spin"])
         return Columns(counts, *of_all, labels, known)
 
@@ -86,19 +89,30 @@ class Streamed(Structures):
         """See `Structures`; of the shards as they are, labels that are not learnt included."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.store.manifest.shards).encode()).hexdigest()
 
-    def _made(self, records: Records, place: int, number: int) -> Labelled:
-        geometry = records.geometry(place)
-        pairs = neighbour_list(geometry.positions, geometry.cell, geometry.pbc, self.cutoff)
-        arrays = records.arrays
-        state = StructureState(float(arrays["charge"][place]), float(arrays["spin"][place]))
-        graph = graph_of(geometry, pairs, state, self.dataset)
+    def _graph(self, records: Records) -> AtomicGraph:
+        arrays, first = records.arrays, records.first_atom
+        found = batched_neighbours(first, arrays["positions"], arrays["cell"], arrays["pbc"], self.cutoff)
+        return AtomicGraph(
+            positions=torch.from_numpy(arrays["positions"].astype(np.float64)),
+            numbers=torch.from_numpy(arrays["numbers"].astype(np.int64)),
+            graph_index=torch.from_numpy(np.repeat(np.arange(len(records)), np.diff(first))),
+            cell=torch.from_numpy(arrays["cell"].astype(np.float64)),
+            pbc=torch.from_numpy(arrays["pbc"].astype(bool)),
+            edge_index=torch.from_numpy(found.edge_index),
+            edge_shift=torch.from_numpy(found.shift),
+            edge_reverse=torch.from_numpy(found.reverse),
+            charge=torch.from_numpy(arrays["charge"].astype(np.float64)),
+            spin=torch.from_numpy(arrays["spin"].astype(np.float64)),
+            dataset=torch.full((len(records),), self.dataset, dtype=torch.int64),
+        )
+
+    def _labels_of(self, records: Records) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Labels and whether they are known, of structures or atoms."""
+        arrays, counts = records.arrays, np.diff(records.first_atom)
         labels, known = {}, {}
         for row in self.rows:
-            size, name = graph.size(row.level), f"label.{row.name}"
-            has = name in arrays and bool(arrays[f"known.{row.name}"][place])
-            value = np.zeros((size, *row.shape))
-            if has:
-                rows = records.rows(place) if row.level == "atom" else slice(place, place + 1)
-                value = arrays[name][rows].astype(np.float64)
-            known[row.name], labels[row.name] = torch.full((size,), has), torch.from_numpy(value)
-        return Labelled(graph, labels, known, (self.source(number),))
+            size = int(records.first_atom[-1]) if row.level == "atom" else len(counts)
+            has = arrays.get(f"known.{row.name}", np.zeros(len(counts))).astype(bool)
+            known[row.name] = np.repeat(has, counts) if row.level == "atom" else has
+            labels[row.name] = arrays.get(f"label.{row.name}", np.zeros((size, *row.shape)))
+        return labels, known

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.columns import HASH_BYTES, Columns, digest_of
-from train.labelled import Labelled
+from train.labelled import Labelled, batch_labelled
 
 Array = NDArray[Any]
 
@@ -28,6 +28,10 @@ class Structures(Sequence[Labelled], ABC):
     @abstractmethod
     def take(self, numbers: Array) -> list[Labelled]:
         """Those of the given numbers, in their order."""
+
+    def batch(self, numbers: Array) -> Labelled:
+        """Those of the given numbers as one, in their order."""
+        return batch_labelled(self.take(numbers))
 
     @abstractmethod
     def sizes(self, numbers: Array) -> Array:
@@ -150,6 +154,12 @@ class Joined(Structures):
             found |= dict(zip(places.tolist(), part.take(own), strict=True))
         return [found[place] for place in range(len(numbers))]
 
+    def batch(self, numbers: Array) -> Labelled:
+        """See `Structures`."""
+        shares = list(self._shares(numbers))
+        in_order = np.array_equal(np.concatenate([places for _, places, _ in shares]), np.arange(len(numbers)))
+        return batch_labelled([part.batch(own) for part, _, own in shares]) if in_order else super().batch(numbers)
+
     def sizes(self, numbers: Array) -> Array:
         """See `Structures`."""
         found = np.zeros((len(numbers), 2), dtype=np.int64)
@@ -202,6 +212,10 @@ class Chosen(Structures):
     def take(self, numbers: Array) -> list[Labelled]:
         """See `Structures`."""
         return self.whole.take(self.numbers[numbers])
+
+    def batch(self, numbers: Array) -> Labelled:
+        """See `Structures`."""
+        return self.whole.batch(self.numbers[numbers])
 
     def sizes(self, numbers: Array) -> Array:
         """See `Structures`."""

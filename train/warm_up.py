@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from potentials.programs import NotCompiledError
-from train.labelled import batch_labelled
 from train.run import Run
 
 
@@ -20,7 +19,7 @@ def warm_up(run: Run) -> None:
     """
     if not run.compiled:
         return
-    batch = batch_labelled(run.structures.take(np.array(run.plan.first_batch()))).to(run.device)
+    batch = run.structures.batch(np.array(run.plan.first_batch())).to(run.device)
 
     def both() -> None:
         run.step(batch)  # what is not finite is found by the training, which saves its state first

@@ -97,7 +97,7 @@ def test_edges_are_counted_once_and_kept(tmp_path: Path, monkeypatch: pytest.Mon
     store = Store(tmp_path / store_of(tmp_path, "alloys", alloys(30)))
     counts = edge_counts(store, 4.0)
     assert len(counts) == len(store.shards) > 1
-    monkeypatch.setattr("train.store.edge_counts.neighbour_list", None)
+    monkeypatch.setattr("train.store.edge_counts.batched_neighbours", None)
     again = edge_counts(store, 4.0)
     assert all(np.array_equal(one, other) for one, other in zip(counts, again, strict=True))
     with pytest.raises(TypeError):  # another cutoff: nothing is known of it

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potentials.batched_neighbours import batched_neighbours
 from potentials.native.build import cache_folder
 from potentials.neighbours import neighbour_list
 from potentials.structures import Geometry
@@ -87,7 +88,11 @@ def _counted(store: Store, shard: int, cutoff: float, progress: Progress | None)
     for first in range(begin, end, AT_ONCE):
         last = min(first + AT_ONCE, end)
         records = store.read(range(first, last), OF_GEOMETRIES)
-        yield np.array([_edges_of(records.geometry(number), cutoff) for number in range(len(records))], dtype=np.int32)
+        try:
+            positions, cells, pbc = (records.arrays[name] for name in ("positions", "cell", "pbc"))
+            yield np.diff(batched_neighbours(records.first_atom, positions, cells, pbc, cutoff).first_edge)
+        except ValueError:
+            yield np.array([_edges_of(records.geometry(number), cutoff) for number in range(len(records))])
         if progress:
             progress(f"counting edges of {store.folder.name}", last, len(store))
 
