@@ -25,6 +25,7 @@ from train.config_tables import (
     LogConfig,
     LossConfig,
     OptimizerConfig,
+    ParallelConfig,
     PotentialTable,
     StopConfig,
     Table,
@@ -64,6 +65,7 @@ class RunConfig(Table):
         dataset: one table each.
         loss: one term for each quantity.
         batch: how large a batch may be.
+        parallel: how processes share the work beyond the batches.
         optimizer: how the weights change.
         stop: when the run ends.
         log: what is written, and when.
@@ -77,6 +79,7 @@ class RunConfig(Table):
     dataset: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
     loss: LossConfig = LossConfig()
     batch: BatchConfig = BatchConfig()
+    parallel: ParallelConfig = ParallelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     stop: StopConfig = StopConfig()
     log: LogConfig = LogConfig()

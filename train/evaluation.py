@@ -210,11 +210,13 @@ class Judge:
         tasks: terms of the loss.
         weights: of the data sets, by index.
         group: processes that share the structures.
+        share: by the index of a data set, which part of its structures, of how many, is this process's, or none.
     """
 
     tasks: Sequence[Task]
     weights: Sequence[float]
     group: Group = ALONE
+    share: Callable[[int], tuple[int, int] | None] = lambda _: (0, 1)
 
 
 def validate(
@@ -231,9 +233,10 @@ def validate(
     sums = torch.zeros(len(tasks), dtype=torch.float64)
     totals = torch.zeros(len(tasks), dtype=torch.float64)
     errors = {}
-    for name, members in structures.items():
+    for index, (name, members) in enumerate(structures.items()):
+        part, parts = judge.share(index) or (0, 0)
         predictions = Predictions([task.quantity for task in tasks[len(TRAINABLE) :]])
-        for batch in batches(members[group.rank :: group.size], 2000, references.e0_DZ.device):
+        for batch in batches(members[part::parts] if parts else [], 2000, references.e0_DZ.device):
             with torch.no_grad():
                 results = evaluate(batch.graph)
             targets = make_targets(batch, judge.weights, tasks)

@@ -24,6 +24,9 @@ from train.run import MODEL, STATE, Run, TrainingResult
 from train.state import Tally
 from train.warm_up import warm_up
 
+WAITED = 0.1
+"""Share of empty batches from which on it is said."""
+
 
 def train(
     config: RunConfig,
@@ -61,7 +64,12 @@ def train(
     group.wait()
     if not resume and group.first:
         make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
-    run.check_share()
+    run.layout.check_share()
+    if (idle := run.layout.idle()) > WAITED:
+        reporter.say(
+            f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different times; raise"
+            " batch.per_step or change dataset.repeat[/yellow]"
+        )
     with reporter.compiling(config.compile), group.one_of_a_host_first():
         warm_up(run)
     return carry_out(run)

@@ -70,13 +70,16 @@ class Optimizer:
             self.adam.add_param_group({"params": list(self.extra.values()), "weight_decay": 0.0, "faster": EXTRA_RATE})
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
-    def step(self, gradients: list[Tensor], progress: float, extra: Sequence[Tensor] = ()) -> float:
+    def step(
+        self, gradients: list[Tensor], progress: float, extra: Sequence[Tensor] = (), norm: Tensor | None = None
+    ) -> float:
         """One update.
 
         Args:
             gradients: one per parameter.
             progress: how much of the run is over, 0 to 1.
             extra: gradients of the extra parameters.
+            norm: of all gradients, where these are not all.
 
         Returns:
             The norm of all gradients before clipping.
@@ -86,7 +89,7 @@ class Optimizer:
             gradient if rows is None else gradient.index_select(0, rows)
             for gradient, rows in zip(gradients, self.rows, strict=True)
         ]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = torch.nn.utils.get_total_norm(gradients) if norm is None else norm
         if self.config.clip_norm is not None:
             factor = (self.config.clip_norm / (norm + 1e-12)).clamp(max=1.0)
             gradients = list(torch._foreach_mul(gradients, factor))

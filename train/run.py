@@ -17,7 +17,7 @@ from potentials.potential import Potential
 from potentials.quantities import TRAINABLE
 from train.balance import Balance
 from train.config import RunConfig, dump_config
-from train.data import Dataset, union
+from train.data import Dataset
 from train.e0 import references_for
 from train.evaluation import Evaluate, Judge, Validation, gathered, predict, validate
 from train.export import export
@@ -25,12 +25,12 @@ from train.group import ALONE, Group
 from train.guard import TrainingError
 from train.journal import Journal, Row, write_json
 from train.labelled import Labelled
+from train.layout import Layout
 from train.optimizer import Optimizer, learning_rate
 from train.output_scales import set_output_scales
 from train.progress import Reporter
-from train.sampling import ALIKE, BatchPlan, Loader
+from train.sampling import Loader
 from train.shared_step import Shared, shared_step
-from train.shuffle import Order, tempered
 from train.start import start_from, with_neighbours
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
 from train.step import LossAndGradients
@@ -71,7 +71,6 @@ class Run:
     ) -> None:
         self.config, self.datasets, self.reporter, self.group = config, datasets, reporter, group
         self.device = group.place(choose_device(config.device))
-        self.per_step = config.batch.per_step or group.size
         made_of = with_neighbours(config.potential_config(), datasets)
         self.potential = Potential(made_of, seed=config.seed).to(self.device)
         for dataset, table in zip(datasets, config.dataset, strict=True):
@@ -88,37 +87,28 @@ class Run:
         self.best = {name: value.clone() for name, value in self.potential.state_dict().items()}
         self.weights = [table.weight for table in config.dataset]
         self.compiled = config.compile
-        self.step = LossAndGradients(self.potential, self.tasks, self.weights, compiled=config.compile)
         self.evaluate: Evaluate = CompiledPotential(self.averaged) if config.compile else self.averaged
-        self.balance = Balance(config.loss, self.tasks, self.potential)
-        elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
-        self.optimizer = Optimizer(self.potential, config.optimizer, self.balance.parameters, elements)
-        self.structures = union(datasets, "train")
-        counts = [len(dataset.train) for dataset in datasets]
-        often = tempered(counts, config.batch.temperature)
-        repeats = [table.repeat * times for table, times in zip(config.dataset, often, strict=True)]
-        self.order = Order(counts, config.seed, repeats)
-        self.position = Position(streams=max(1, self.per_step // ALIKE))
-        self.plan = self.make_plan()
+        self.lay_out(Layout(config, datasets, self.potential, group))
+        self.position = Position(streams=self.layout.streams)
         self.journal = Journal(config.output, tensorboard=config.log.tensorboard) if group.first else None
 
-    def make_plan(self) -> BatchPlan:
-        """Which structures go into which batch of which step."""
-        given = {"per_step": self.per_step, "streams": self.position.streams}
-        return BatchPlan(self.structures, self.order, self.config.batch, **given)
+    def lay_out(self, layout: Layout) -> None:
+        """Everything that depends on how the work is laid out in steps and processes; nothing is learnt yet."""
+        self.layout, self.structures, self.plan, self.division = layout, layout.structures, layout.plan, layout.division
+        self.step = self.make_step()
+        self.balance = Balance(self.config.loss, self.tasks, self.division.potential)
+        elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
+        self.optimizer = Optimizer(self.division.potential, self.config.optimizer, self.balance.parameters, elements)
 
-    def check_share(self) -> None:
-        """Raise ValueError where there are more processes than batches in a step."""
-        if self.group.size > self.per_step:
-            raise ValueError(
-                f"{self.group.size} processes share batch.per_step = {self.per_step} batches, and some would have"
-                f" nothing to do; set batch.per_step to {self.group.size} or more, or start fewer"
-            )
+    def make_step(self) -> LossAndGradients:
+        """Loss and gradients of the heads of this process."""
+        weights = [self.weights[which] for which in self.division.own]
+        return LossAndGradients(self.division.potential, self.tasks, weights, compiled=self.compiled)
 
     def go_without_compiling(self) -> None:
         """The same run, computed eagerly; its settings stay those asked for."""
         self.compiled = False
-        self.step = LossAndGradients(self.potential, self.tasks, self.weights, compiled=False)
+        self.step = self.make_step()
         self.evaluate = self.averaged
 
     def done(self, epochs: float) -> float:
@@ -140,12 +130,11 @@ class Run:
 
     def train_epoch(self, pause: Callable[[], str | None]) -> str | None:
         """The rest of the running epoch; where `pause` asks to stop before its end, why."""
-        position, group = self.position, self.group
-        start = position.batches or [0] * len(self.plan.counts())
-        steps = self.plan.steps(position.epoch, start, (group.rank, group.size))
+        position = self.position
+        steps = self.layout.steps(position.epoch, position.batches)
         with contextlib.closing(Loader(self.structures, steps).__iter__()) as loader:
             while position.tally.structures < self.plan.length(position.epoch):
-                self.learn([batch.to(self.device) for batch in next(loader)])
+                self.learn([self.division.local(batch.to(self.device)) for batch in next(loader)])
                 if reason := pause():
                     return reason
         return None
@@ -161,10 +150,9 @@ class Run:
         factors = self.balance.factors()
         shared = self.shared_step(own, factors)
         result = shared.result
-        norm = self.optimizer.step(result.gradients, self.done(self.epochs()), self.balance.gradients(result))
-        counts = self.plan.counts()
-        over = position.batches or [0] * len(counts)
-        position.batches = [before + count for before, count in zip(over, counts, strict=True)]
+        given = result.gradients, self.done(self.epochs()), self.balance.gradients(result)
+        norm = self.optimizer.step(*given, self.division.norm(result.gradients))
+        position.batches = self.layout.after_step(position.batches)
         position.steps += 1
         tally = position.tally
         # by the weights of the run file, whatever training makes of them: epochs can be compared
@@ -178,13 +166,13 @@ class Run:
 
     def shared_step(self, own: Sequence[Labelled], factors: Tensor | None) -> Shared:
         """Loss and gradients of the batches of all processes."""
-        return shared_step(self.step, own, self.group, factors)
+        return shared_step(self.step, own, self.division, factors)
 
     def validate(self) -> Validation:
         """Loss and errors of the averaged weights on the validation splits."""
         restore(self.averaged, self.averaged_state())
         structures = {dataset.name: dataset.valid for dataset in self.datasets}
-        judge = Judge(self.tasks, self.weights, self.group)
+        judge = Judge(self.tasks, self.weights, self.group, self.division.share)
         return validate(self.evaluate, self.averaged.references, structures, judge)
 
     def averaged_state(self) -> dict[str, Tensor]:
@@ -228,15 +216,16 @@ class Run:
         self.reporter.validated(row)
 
     def save(self) -> None:
-        """Write the state that the run can be resumed from; the first process does."""
-        if not self.group.first:
-            return
+        """Write the state that the run can be resumed from; the first process does, and all have to ask for it."""
         tensors = {f"weights.{name}": value for name, value in self.potential.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        tensors = self.division.complete(tensors)
+        if not self.group.first:
+            return
         tensors |= {f"balance.{name}": value for name, value in self.balance.state().items()}
         config = dump_config(self.config)
-        config["batch"]["per_step"] = self.per_step
+        config["batch"]["per_step"] = self.layout.per_step
         state = RunState(self.position, config, self.fingerprints(), tensors)
         save_state(self.config.output / STATE, state)
 
@@ -248,14 +237,13 @@ class Run:
         """
         state = load_state(self.config.output / STATE)
         check_same_run(state, dump_config(self.config), self.fingerprints())
-        if self.config.batch.per_step is None:
-            self.per_step = state.config["batch"].get("per_step") or self.group.size
+        before = state.config["batch"]["per_step"], state.position.streams
+        self.lay_out(Layout(self.config, self.datasets, self.potential, self.group, before))
         restore(self.potential, state.part("weights."))
         self.best = {name: value.to(self.device) for name, value in state.part("best.").items()}
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
         self.balance.load_state(state.part("balance."))
         self.position = state.position
-        self.plan = self.make_plan()
         if self.journal:
             self.journal.rewind(self.position.epoch)
 
@@ -265,6 +253,7 @@ class Run:
 
     def finish(self, reason: str) -> TrainingResult:
         """Errors of the best weights on the test splits, and the checkpoint."""
+        self.best = self.division.complete(self.best)
         restore(self.averaged, self.best)
         errors = {}
         outputs = [task.quantity for task in self.tasks[len(TRAINABLE) :]]

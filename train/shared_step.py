@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from train.division import Division
 from train.group import Group
 from train.guard import finite, not_finite, suspects
 from train.labelled import Labelled
@@ -31,7 +32,10 @@ class Shared:
 
 
 def shared_step(
-    step: LossAndGradients, batches: Sequence[Labelled], group: Group, factors: Tensor | None = None
+    step: LossAndGradients,
+    batches: Sequence[Labelled],
+    division: Division,
+    factors: Tensor | None = None,
 ) -> Shared:
     """Loss and gradients of the batches of all processes, as if they were one batch.
 
@@ -41,12 +45,13 @@ def shared_step(
     Args:
         step: of this process.
         batches: its own; none where there are fewer batches than processes.
-        group: the processes.
+        division: the processes, and which heads each of them computes.
         factors: as of `LossAndGradients`.
 
     Raises:
         TrainingError: loss or gradients are not finite; on all processes.
     """
+    group = division.group
     counts = torch.tensor([float(sum(b.graph.n_graphs for b in batches)), float(sum(b.graph.n_atoms for b in batches))])
     counts = counts.double()
     if group.size == 1 and len(batches) == 1:
@@ -57,14 +62,18 @@ def shared_step(
         own = sum((step.totals(batch) for batch in batches), own)
         both = group.sum(torch.cat([own, counts.to(device)]))
         totals, counts = both[: len(own)], both[len(own) :]
-        result, found = _parts(step, batches, group, factors, totals)
+        result, found = _parts(step, batches, division, factors, totals)
     if not finite(result.loss, result.gradients):
         raise _blame(result, batches, group, found)
     return Shared(result, int(counts[0]), int(counts[1]))
 
 
 def _parts(
-    step: LossAndGradients, batches: Sequence[Labelled], group: Group, factors: Tensor | None, totals: Tensor
+    step: LossAndGradients,
+    batches: Sequence[Labelled],
+    division: Division,
+    factors: Tensor | None,
+    totals: Tensor,
 ) -> tuple[StepResult, tuple[bool, list[str]] | None]:
     """The parts of all processes together, and which structures of this one are to blame if any are."""
     parameters = list(step.potential.parameters())
@@ -77,10 +86,8 @@ def _parts(
         terms = terms + part.terms
         if found is None and not finite(part.loss, part.gradients):
             found = suspects(part, batch)
-    flat = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    terms = group.sum(terms)
-    pieces = torch.split(flat, [parameter.numel() for parameter in parameters])
-    gradients = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
+    gradients = division.summed(gradients)
+    terms = division.group.sum(terms)
     return StepResult(terms.sum(), gradients, {}, terms, totals > 0), found
 
 

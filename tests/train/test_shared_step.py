@@ -9,7 +9,6 @@ import torch
 
 from train.config import RunConfig
 from train.data import load_datasets
-from train.group import ALONE
 from train.guard import TrainingError
 from train.labelled import Labelled, batch_labelled
 from train.progress import Reporter
@@ -40,7 +39,7 @@ def parts(run: Run) -> list[Labelled]:
 def test_several_batches_are_one(run: Run) -> None:
     several = parts(run)
     whole = run.step(batch_labelled(several))
-    shared = shared_step(run.step, several, ALONE)
+    shared = shared_step(run.step, several, run.division)
     assert (shared.structures, shared.atoms) == (6, sum(part.graph.n_atoms for part in several))
     assert torch.allclose(shared.result.terms, whole.terms, rtol=1e-12)
     assert shared.result.known.equal(whole.known)
@@ -54,7 +53,7 @@ def test_several_batches_are_one(run: Run) -> None:
 def test_factors_weigh_the_terms_of_all(run: Run) -> None:
     several = parts(run)
     factors = torch.tensor([0.5, 2.0, 4.0], dtype=torch.float64)
-    bare, weighed = (shared_step(run.step, several, ALONE, given).result.terms for given in (None, factors))
+    bare, weighed = (shared_step(run.step, several, run.division, given).result.terms for given in (None, factors))
     assert torch.allclose(weighed, bare * factors, rtol=1e-12)
 
 
@@ -63,10 +62,10 @@ def test_the_part_that_is_not_finite_is_named(run: Run) -> None:
     graph = several[1].graph
     several[1] = replace(several[1], graph=replace(graph, positions=graph.positions * float("nan")))
     with pytest.raises(TrainingError, match=f"predictions are not finite for {several[1].source[0]}; look at"):
-        shared_step(run.step, several, ALONE)
+        shared_step(run.step, several, run.division)
 
 
 def test_a_process_without_a_batch_has_gradients_of_zero(run: Run) -> None:
-    result = shared_step(run.step, [], ALONE).result
+    result = shared_step(run.step, [], run.division).result
     assert not any(gradient.any() for gradient in result.gradients)
     assert not result.known.any()
