@@ -67,8 +67,8 @@ def train(
     run.layout.check_share()
     if (idle := run.layout.idle()) > WAITED:
         reporter.say(
-            f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different times; raise"
-            " batch.per_step or change dataset.repeat[/yellow]"
+            f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different times;"
+            " raise batch.per_step or change dataset.repeat[/yellow]"
         )
     with reporter.compiling(config.compile), group.one_of_a_host_first():
         warm_up(run)

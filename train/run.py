@@ -126,7 +126,7 @@ class Run:
 
     def epochs(self) -> float:
         """How many are over, with the part of the running one."""
-        return self.position.epoch + self.position.tally.structures / self.plan.length(self.position.epoch)
+        return self.position.epoch + self.position.tally.structures / max(1, self.plan.length(self.position.epoch))
 
     def train_epoch(self, pause: Callable[[], str | None]) -> str | None:
         """The rest of the running epoch; where `pause` asks to stop before its end, why."""

@@ -38,12 +38,15 @@ class SeparatePlan:
             )
         self.first = np.concatenate([[0], np.cumsum([len(dataset.train) for dataset in datasets])]).tolist()
         self.plans = []
-        costs = []
+        costs, self._needed = [], []
         for dataset, repeat in zip(datasets, repeats, strict=True):
             order = Order([len(dataset.train)], _seed(config.seed, dataset.name), [repeat])
             self.plans.append(BatchPlan(dataset.train, order, config.batch))
             summary = dataset.summary
-            costs.append(repeat * (int(summary.atoms.sum()) + config.batch.edge_cost * summary.edges))
+            atoms = int(summary.atoms.sum())
+            costs.append(repeat * (atoms + config.batch.edge_cost * summary.edges))
+            filled = np.array([atoms, summary.edges, summary.structures]) / self.plans[-1].limits
+            self._needed.append(repeat * float(filled.max()))
         self._counts = shares(per_step, costs)
 
     def length(self, epoch: int) -> int:
@@ -51,10 +54,9 @@ class SeparatePlan:
         return sum(plan.length(epoch) for plan in self.plans)
 
     def idle(self) -> float:
-        """Share of the batches of an epoch that are empty, for data sets are through at different times."""
-        needed = [len(list(plan.stream(0, 0))) for plan in self.plans]
-        steps = max(-(-need // count) for need, count in zip(needed, self._counts, strict=True))
-        return 1 - sum(needed) / (steps * sum(self._counts))
+        """Share of the batches of an epoch that are empty, for data sets are through at different times; estimated."""
+        steps = max(need / count for need, count in zip(self._needed, self._counts, strict=True))
+        return 1 - sum(self._needed) / (steps * sum(self._counts))
 
     def counts(self) -> list[int]:
         """Batches of each data set in a step."""
