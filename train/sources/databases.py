@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ def ase_lmdb(path: Path) -> Iterator[tuple[str, Atoms]]:
     files of a data set each is read by itself; `metadata.npz` beside them holds numbers of atoms, and is not needed.
     """
     try:
-        database = connect(path, type="aselmdb", readonly=True, use_lock_file=False)
+        importlib.import_module("ase_db_backends.aselmdb")
     except ImportError:
         raise ValueError(f"{path} needs ase-db-backends: pip install 'gfm-ase[lmdb]'") from None
-    return _rows(database)
+    open_lmdb(path).close()  # the class behind connect() speaks up at its own end, too, where it cannot open a file
+    return _rows(connect(path, type="aselmdb", readonly=True, use_lock_file=False))
 
 
 def omol25(path: Path) -> Iterator[tuple[str, Atoms]]:
@@ -39,6 +41,15 @@ def omol25(path: Path) -> Iterator[tuple[str, Atoms]]:
         if "spin" in atoms.info:
             atoms.info["spin"] = structure_state(atoms).spin - 1
         yield name, atoms
+
+
+def open_lmdb(path: Path) -> Any:
+    """An lmdb.Environment of one file, to be read."""
+    try:
+        lmdb = importlib.import_module("lmdb")
+    except ImportError:
+        raise ValueError(f"{path} needs lmdb: pip install 'gfm-ase[lmdb]'") from None
+    return lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_readers=1)
 
 
 def _rows(database: Any) -> Iterator[tuple[str, Atoms]]:

@@ -57,13 +57,13 @@ def _matpes(path: Path, functional: str) -> Iterator[tuple[str, Atoms]]:
     ijson = _ijson(path)
     with open_bytes(path) as file:
         for number, record in enumerate(ijson.items(file, "item", use_float=True)):
+            if not isinstance(record, dict):
+                raise ValueError(f"entry {number} is no record with a structure")
             name = str(record.get("matpes_id", number))
             of = str(record.get("functional", "none that is named"))
             if of.lower() != functional.lower():
                 other = "matpes_r2scan" if functional == "PBE" else "matpes_pbe"
-                raise ValueError(
-                    f'{name} is computed with {of}, not with {functional}; format = "{other}" is the other one'
-                )
+                raise ValueError(f'{name} is of {of}, not of {functional}; format = "{other}" is the other one')
             stress = record.get("stress")
             yield (
                 name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
+from train.sources.databases import open_lmdb
 from train.sources.inert_tensors import fields_of, read_pickle
 from train.sources.packed_files import OPENERS, open_text, suffix_of
 from train.sources.structures import labelled
@@ -46,12 +46,7 @@ def _lmdb(path: Path, *, of_oc22: bool) -> Iterator[tuple[str, Atoms]]:
 
     The key "length" may count the structures of several files, and is passed over, as fairchem does for OC22.
     """
-    try:
-        lmdb = importlib.import_module("lmdb")
-    except ImportError:
-        raise ValueError(f"{path} needs lmdb: pip install 'gfm-ase[lmdb]'") from None
-    opened = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_readers=1)
-    with opened as database, database.begin() as reading:
+    with open_lmdb(path) as database, database.begin() as reading:
         count = database.stat()["entries"] - (reading.get(b"length") is not None)
         for number in range(count):
             content = reading.get(str(number).encode())
