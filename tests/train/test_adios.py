@@ -164,8 +164,16 @@ def test_what_is_no_file_of_hydragnn(bp: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match=r"empty\.bp.*it has no group with the attribute ndata"):
         frames(empty)
     (bp.parent / "text.bp").write_text("nothing of the kind")
-    with pytest.raises(ValueError, match=r"text\.bp cannot be read beyond its first 0 frames"):
+    with pytest.raises(
+        ValueError, match=r"text\.bp cannot be read beyond its first 0 frames: adios2 cannot open it: <"
+    ):
         frames(bp.parent / "text.bp")
+    data = bp / "data.0"
+    content = data.read_bytes()
+    data.write_bytes(content[: len(content) // 2])
+    says = r"OC2020\.bp.*it has \d+ bytes of data of the \d+ that its index tells; it is not whole"
+    with pytest.raises(ValueError, match=says):
+        frames(bp)
     with pytest.raises(ValueError, match=r"none\.bp is no file"):
         frames(bp.parent / "none.bp")
     with pytest.raises(ValueError, match=r'\.bp does not say what is in it; give format = "hydragnn"'):

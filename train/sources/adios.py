@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +45,9 @@ def hydragnn(path: Path) -> Iterator[tuple[str, Atoms]]:
     except ImportError:
         raise ValueError(f"{path} needs adios2: pip install 'gfm-ase[adios]'") from None
     whole = path if path.suffix == ".bp" else path.parent
-    with adios2.FileReader(str(whole)) as file:
+    with _opened(adios2, whole) as file:
         attributes, variables = file.available_attributes(), file.available_variables()
+        _check_whole(whole, file, tuple(variables))
         there = sorted(
             (name.removesuffix("/ndata") for name in attributes if name.endswith("/ndata")),
             key=lambda name: (GROUPS.index(name) if name in GROUPS else len(GROUPS), name),
@@ -57,6 +60,27 @@ def hydragnn(path: Path) -> Iterator[tuple[str, Atoms]]:
         for group in there if path == whole else [path.name]:
             for number, record in enumerate(_Group(file, group, tuple(variables)).records()):
                 yield f"{group}/{number}" if path == whole else str(number), _structure(record, coefficients)
+
+
+def _opened(adios2: Any, path: Path) -> Any:
+    try:
+        return adios2.FileReader(str(path))
+    except Exception as error:  # of several classes, coloured, and with the time of day
+        said = re.sub(r"\x1b\[[0-9;]*m|\[[^]]*\d\d:\d\d:\d\d[^]]*\]", "", str(error))
+        raise ValueError(f"adios2 cannot open it:{' '.join(said.split()).removeprefix('[ADIOS2 EXCEPTION]')}") from None
+
+
+def _check_whole(path: Path, file: Any, variables: tuple[str, ...]) -> None:
+    """Raise where less is on the disk than the index tells: adios2 would wait for the rest to be written, without end.
+
+    HydraGNN compresses nothing, so the arrays are there byte by byte.
+    """
+    parts = list(path.glob("data.*")) if path.is_dir() else [path]
+    there = sum(part.stat().st_size for part in parts)
+    arrays = [file.inquire_variable(name) for name in variables]
+    told = sum(array.sizeof() * math.prod(array.shape()) for array in arrays)
+    if told > there:
+        raise ValueError(f"it has {there} bytes of data of the {told} that its index tells; it is not whole")
 
 
 @dataclass
