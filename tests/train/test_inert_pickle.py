@@ -6,6 +6,8 @@ import io
 import os
 import pickle
 import pickletools
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +119,46 @@ def test_what_is_refused_would_have_run(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_no_pickle(content: bytes) -> None:
     with pytest.raises(InertPickleError, match="the pickle"):
         read_pickle(content)
+
+
+WATCHED = """
+import pickle, sys
+from pathlib import Path
+from train.sources.inert_pickle import InertPickleError
+from train.sources.inert_tensors import read_pickle
+
+read = {"ours": read_pickle, "python": pickle.loads}[sys.argv[2]]
+contents = [path.read_bytes() for path in sorted(Path(sys.argv[1]).iterdir())]
+events, watching, values = [], True, 0
+sys.addaudithook(lambda event, _: events.append(event) if watching else None)
+for content in contents:
+    try:
+        read(content)
+        values += 1
+    except InertPickleError:
+        pass
+watching = False
+print(values, *sorted(set(events)))
+"""
+
+
+def watched(folder: Path, reader: str) -> list[str]:
+    command = [sys.executable, "-c", WATCHED, str(folder), reader]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.split()
+
+
+def test_python_sees_nothing_imported_opened_or_run(tmp_path: Path) -> None:
+    """Python tells its audit hooks of imports, files, code and processes; here there is none of them."""
+    harmless = pickle.dumps(Data(pos=torch.ones(2, 3), y=np.float64(1.0), array=np.ones((2, 3))), protocol=4)
+    contents = [harmless, *(pickle.dumps(given, protocol=4) for given, _ in EVIL.values())]
+    (tmp_path / "all").mkdir()
+    for number, content in enumerate(contents):
+        (tmp_path / "all" / f"{number:02d}").write_bytes(content)
+    assert watched(tmp_path / "all", "ours") == ["1"]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "00").write_bytes(pickle.dumps(Evil(os.stat, "."), protocol=4))
+    assert {"import", "pickle.find_class"} & set(watched(tmp_path / "one", "python"))
 
 
 def test_what_is_no_data() -> None:
