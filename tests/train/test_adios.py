@@ -24,10 +24,11 @@ SIZES = (3, 1, 4, 2)
 COEFFICIENTS = RNG.normal(size=118) * 100
 
 
-def written(path: Path, groups: dict[str, list[dict[str, Array]]], **attributes: Any) -> Path:
+def written(path: Path, groups: dict[str, list[dict[str, Array]]], *, engine: str = "BP5", **attributes: Any) -> Path:
     """One variable a key, joined along the dimension that varies; counts and offsets beside it."""
     system = ad2.ADIOS()
     declared = system.DeclareIO(str(path))
+    declared.SetEngine(engine)
     writer = declared.Open(str(path), ad2.Mode.Write)
     for group, structures in groups.items():
         declared.DefineAttribute(f"{group}/ndata", np.array(len(structures)))
@@ -107,6 +108,15 @@ def test_all_groups(bp: Path) -> None:
         assert frame.atoms.numbers.tolist() == [8, 1, 6, 79][: SIZES[number]]
         assert frame.atoms.pbc.tolist() == [crystal] * 3
         assert (frame.atoms.info["charge"], frame.atoms.info["spin"]) == ((0.0, 0) if crystal else (-1.0, 1.0))
+
+
+@pytest.mark.parametrize("engine", ["BP3", "BP4"])
+def test_files_of_older_versions_of_adios2(engine: str, tmp_path: Path) -> None:
+    """BP4, which was what it wrote before 2.9, is a folder as well; BP3 is a file."""
+    path = written(tmp_path / "a.bp", GROUPS, engine=engine)
+    assert path.is_file() == (engine == "BP3")
+    assert [frame.energy for frame in frames(path)] == [-30, -11, -42, -23]
+    assert [frame.energy for frame in frames(path / "valset")] == [-42]
 
 
 def test_one_group_and_several_reads(bp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
