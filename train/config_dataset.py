@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from ase import units
 from ase.data import atomic_numbers
@@ -31,6 +31,25 @@ LABEL_UNITS: dict[str, dict[str, float]] = {
     "magmoms": {"μB": 1.0},
 }
 """Units that labels of well-known outputs may be in; of any other, `factor` tells."""
+
+Format: TypeAlias = Literal[
+    "auto",
+    "ani1x",
+    "qm7x",
+    "spice",
+    "transition1x",
+    "mptrj",
+    "matpes_pbe",
+    "matpes_r2scan",
+    "oc20",
+    "oc20_total",
+    "oc22",
+    "omat24",
+    "omol25",
+    "alexandria",
+    "hydragnn",
+]
+"""By suffix, or the names of `train.sources.registry.SOURCES`."""
 
 Paths = tuple[str, ...]
 
@@ -109,7 +128,7 @@ class DatasetConfig(Table):
     length_unit: Literal["Å", "Angstrom", "Bohr"] = "Å"
     stress_unit: Literal["eV/Å3", "eV/Å³", "GPa", "kbar", "eV"] = "eV/Å3"
     stress_sign: Literal["ase", "negative"] = "ase"
-    format: Literal["auto", "ani1x", "qm7x", "spice", "transition1x", "mptrj"] = "auto"
+    format: Format = "auto"
     spin: Literal["unpaired", "multiplicity"] = "unpaired"
     labels: dict[str, LabelConfig] = Field(default_factory=dict)
     e0: Literal["fit"] | dict[str, float] = "fit"

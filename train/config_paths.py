@@ -46,7 +46,8 @@ def files(paths: Sequence[str], base: Path, whose: str) -> list[Path]:
             found.append(Path(path))
         elif Path(path).is_dir():
             raise ValueError(
-                f"{whose}: {path} is a folder; name files, for example {path}/*.extxyz, or the folder of a store"
+                f"{whose}: {path} is a folder; name files, for example {path}/*{_suffix_in(path)}, or the folder of a"
+                " store"
             )
         else:
             there = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute, which Path.glob refuses
@@ -61,5 +62,13 @@ def files(paths: Sequence[str], base: Path, whose: str) -> list[Path]:
     return found
 
 
+def _suffix_in(folder: str) -> str:
+    """That of files which may be meant."""
+    there = {file.suffix for file in Path(folder).iterdir() if file.suffix in {".aselmdb", ".lmdb"}}
+    return min(there, default=".extxyz")
+
+
 def _holds_structures(path: str) -> bool:
-    return Path(path).is_file() or is_store(Path(path))
+    """A file, a store, or an ADIOS2 file, which is a folder as well, or a group within it (`a.bp/trainset`)."""
+    here = Path(path)
+    return here.is_file() or is_store(here) or any(one.suffix == ".bp" and one.exists() for one in (here, here.parent))

@@ -2,8 +2,10 @@
 
 import bz2
 import gzip
+import itertools
 import lzma
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ase.db import connect
 from ase.io import write
 
 from train.config import DatasetConfig
+from train.files import frames_of
 from train.reading import read_frames
 
 VOIGT = np.array([1.0, 2.0, 3.0, 0.4, 0.5, 0.6]) * 1e-2
@@ -143,3 +146,17 @@ def test_names_with_brackets_are_meant_literally(tmp_path: Path) -> None:
     settings = config(tmp_path / "x").model_copy(update={"train": ("a*.xyz",)})
     assert len(read_frames(settings, "train", folder)) == 1
     assert len(read_frames(config(folder / "a.xyz"), "train")) == 1
+
+
+def test_extended_xyz_is_read_as_a_stream(tmp_path: Path) -> None:
+    """Of a file of some 3 MB, packed, a frame at a time is in memory."""
+    with gzip.open(tmp_path / "a.extxyz.gz", "wt") as file:
+        file.writelines(["40\nenergy=-1.0\n" + "H 0.12345678 0.12345678 0.12345678\n" * 40] * 2000)
+    reading = frames_of(tmp_path / "a.extxyz.gz")
+    next(reading)
+    tracemalloc.start()
+    count = 1 + sum(1 for _ in itertools.islice(reading, 300))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 301
+    assert peak < 1e6

@@ -1,9 +1,12 @@
 """Published layouts: small files made in them, read into eV and Å."""
 
+import gzip
+import itertools
 import json
 import sys
+import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
@@ -13,6 +16,7 @@ from ase.calculators.calculator import compare_atoms
 
 from potentials.quantities import OUTPUTS
 from train.config import DatasetConfig
+from train.config_dataset import Format
 from train.frame import Frame
 from train.reading import read_frames
 from train.sources.hdf5 import formal_charge
@@ -143,6 +147,95 @@ def test_mptrj(tmp_path: Path) -> None:
         frames(path, "mptrj")
 
 
+def matpes(number: int = 0, **record: Any) -> dict[str, Any]:
+    """An entry as MatPES 2025.1 has it; what only describes it is shortened."""
+    entry = crystal(
+        builder_meta={"emmet_version": "0.84"},
+        nsites=2,
+        elements=["Fe", "O"],
+        volume=80.0,
+        energy=-13.5,
+        forces=[[0.25, 0.0, -0.5], [-0.25, 0.0, 0.5]],
+        stress=[-5.0, 10.0, 20.0, 1.0, 2.0, 3.0],
+        abs_forces=[0.559, 0.559],
+        matpes_id=f"matpes-20240214_999484_{number}",
+        bandgap=0.0,
+        functional="PBE",
+        cohesive_energy_per_atom=-4.25,
+        provenance={"original_mp_id": "mp-999484", "md_ensemble": "NpT", "md_step": 93},
+    )
+    entry.update(record)
+    for site, moment in zip(entry["structure"]["sites"], (2.25, -0.125), strict=True):
+        site["properties"] = {"magmom": moment}
+    return entry
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_matpes(packed: bool, tmp_path: Path) -> None:
+    path = tmp_path / ("MatPES-PBE-2025.1.json.gz" if packed else "MatPES-PBE-2025.1.json")
+    bare, skew = matpes(1, stress=None, forces=None), matpes(2, stress=None)
+    del bare["structure"]["sites"][1]["properties"]
+    skew["stress_matrix"] = [[-5.0, 3.0, 2.0], [3.001, 10.0, 1.0], [2.0, 1.0, 20.0]]
+    content = json.dumps([matpes(), bare, skew]).encode()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    first, second, third = frames(path, "matpes_pbe")
+    assert (first.energy, first.source) == (-13.5, f"{path}:matpes-20240214_999484_0")
+    np.testing.assert_array_equal(first.forces, [[0.25, 0.0, -0.5], [-0.25, 0.0, 0.5]])
+    # xx, yy, zz, yz, xz, xy in kbar, VASP's sign; 1 eV/Å³ is 160.21766 GPa
+    matrix = -np.array([[-5.0, 3.0, 2.0], [3.0, 10.0, 1.0], [2.0, 1.0, 20.0]]) * 0.1 / 160.21766
+    np.testing.assert_allclose(first.stress, matrix, rtol=1e-6)
+    np.testing.assert_allclose(third.stress, matrix, rtol=1e-3)
+    np.testing.assert_array_equal(first.outputs["magmoms"], [2.25, -0.125])
+    assert (second.forces, second.stress, second.outputs) == (None, None, {})
+    np.testing.assert_array_equal(first.atoms.positions[1], [2.0, 2.0, 2.5])
+
+
+def test_the_functionals_of_matpes_are_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "MatPES-R2SCAN-2025.1.json.gz"
+    path.write_bytes(gzip.compress(json.dumps([matpes(functional="r2SCAN", energy=-25.0)]).encode()))
+    assert [frame.energy for frame in frames(path, "matpes_r2scan")] == [-25.0]
+    with pytest.raises(
+        ValueError, match=r'json\.gz.*_0 is of r2SCAN, not of PBE; format = "matpes_r2scan" is the other'
+    ):
+        frames(path, "matpes_pbe")
+    path.write_bytes(gzip.compress(json.dumps([matpes()]).encode()))
+    with pytest.raises(ValueError, match=r'_0 is of PBE, not of r2SCAN; format = "matpes_pbe" is the other'):
+        frames(path, "matpes_r2scan")
+
+
+def test_json_that_breaks_off_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json.gz"
+    whole = gzip.compress(json.dumps([matpes(number) for number in range(600)]).encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a\.json\.gz cannot be read beyond its first [1-9]\d+ frames: .*end"):
+        frames(path, "matpes_pbe")
+    path.write_bytes(gzip.compress(b"[1, 2]"))
+    with pytest.raises(ValueError, match=r"a\.json\.gz cannot be read beyond its first 0 frames: entry 0 is no record"):
+        frames(path, "matpes_pbe")
+    monkeypatch.setitem(sys.modules, "ijson", None)
+    with pytest.raises(ValueError, match=r"needs ijson: pip install 'gfm-ase\[json\]'"):
+        frames(path, "matpes_pbe")
+
+
+def test_json_is_read_as_a_stream(tmp_path: Path) -> None:
+    """Of a file of some 17 MB, no more than a little is in memory at once."""
+    path = tmp_path / "a.json.gz"
+    text = json.dumps(matpes())
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("[" + ",".join([text] * 200))
+        for _ in range(49):
+            file.write("," + ",".join([text] * 200))
+        file.write("]")
+    reading = SOURCES["matpes_pbe"].frames(path)
+    next(reading)
+    tracemalloc.start()
+    count = 1 + sum(1 for _ in itertools.islice(reading, 1500))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 1501
+    assert peak < 2e6
+
+
 def test_a_layout_goes_into_a_store(tmp_path: Path) -> None:
     test_qm7x(tmp_path)
     config = DatasetConfig(name="qm7x", train=(str(tmp_path / "1000.hdf5"),), format="qm7x")
@@ -159,3 +252,11 @@ def test_a_layout_has_its_own_units_and_may_lack_its_library(tmp_path: Path, mon
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ValueError, match=r"needs h5py: pip install 'gfm-ase\[hdf5\]'"):
         frames(tmp_path / "1000.hdf5", "qm7x")
+
+
+def test_every_layout_may_be_named_in_a_run_file_and_is_described() -> None:
+    assert set(get_args(Format)) == {"auto", *SOURCES}
+    for name, source in SOURCES.items():
+        assert source.about.name == name
+        assert source.about.source.startswith("https://")
+        assert name == "hydragnn" or (source.about.theory and source.about.citation)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from ase import Atoms
 
-from train.sources import hdf5, json_records
+from train.sources import adios, databases, hdf5, json_records, open_catalyst
 from train.store.manifest import Description
 
 
@@ -17,62 +20,42 @@ class Source:
     """A published layout.
 
     Attributes:
+        name: that `format` has in a run file.
         frames: from a file to (name within it, structure), streaming; labels are in the attached calculator under ASE's
             names, in eV, Å, e and μB, stress with ASE's sign.
-        about: theory, licence, citation and address.
     """
 
+    name: str
     frames: Callable[[Path], Iterator[tuple[str, Atoms]]]
-    about: Description
+
+    @property
+    def about(self) -> Description:
+        """Theory, licence, citation and address, as `published.toml` has them."""
+        return Description(name=self.name, **_published()[self.name])
+
+
+@functools.cache
+def _published() -> Mapping[str, Mapping[str, str]]:
+    return tomllib.loads(files("train.sources").joinpath("published.toml").read_text(encoding="utf-8"))
 
 
 SOURCES: dict[str, Source] = {
-    "ani1x": Source(
-        hdf5.ani1x,
-        Description(
-            name="ani1x",
-            theory="ωB97X/6-31G(d)",
-            licence="CC0-1.0",
-            citation="Smith et al., Sci. Data 7, 134 (2020)",
-            source="https://doi.org/10.6084/m9.figshare.c.4712477",
-        ),
-    ),
-    "qm7x": Source(
-        hdf5.qm7x,
-        Description(
-            name="qm7x",
-            theory="PBE0+MBD/tightly converged numeric orbitals",
-            licence="CC-BY-4.0",
-            citation="Hoja et al., Sci. Data 8, 43 (2021)",
-            source="https://doi.org/10.5281/zenodo.4288677",
-        ),
-    ),
-    "spice": Source(
-        hdf5.spice,
-        Description(
-            name="spice",
-            theory="ωB97M-D3(BJ)/def2-TZVPPD",
-            citation="Eastman et al., Sci. Data 10, 11 (2023)",
-            source="https://github.com/openmm/spice-dataset",
-        ),
-    ),
-    "transition1x": Source(
-        hdf5.transition1x,
-        Description(
-            name="transition1x",
-            theory="ωB97x/6-31G(d)",
-            citation="Schreiner et al., Sci. Data 9, 779 (2022)",
-            source="https://gitlab.com/matschreiner/Transition1x",
-        ),
-    ),
-    "mptrj": Source(
-        json_records.mptrj,
-        Description(
-            name="mptrj",
-            theory="PBE and PBE+U (Materials Project), energies without corrections",
-            citation="Deng et al., Nat. Mach. Intell. 5, 1031 (2023)",
-            source="https://doi.org/10.6084/m9.figshare.23713842",
-        ),
-    ),
+    name: Source(name, frames)
+    for name, frames in (
+        ("ani1x", hdf5.ani1x),
+        ("qm7x", hdf5.qm7x),
+        ("spice", hdf5.spice),
+        ("transition1x", hdf5.transition1x),
+        ("mptrj", json_records.mptrj),
+        ("matpes_pbe", json_records.matpes_pbe),
+        ("matpes_r2scan", json_records.matpes_r2scan),
+        ("oc20", open_catalyst.oc20),
+        ("oc20_total", open_catalyst.oc20_total),
+        ("oc22", open_catalyst.oc22),
+        ("omat24", databases.ase_lmdb),
+        ("omol25", databases.omol25),
+        ("alexandria", databases.ase_lmdb),
+        ("hydragnn", adios.hydragnn),
+    )
 }
-"""By the name that `format` has in a run file. A licence is empty where its makers' page has to be asked."""
+"""By the name that `format` has in a run file."""

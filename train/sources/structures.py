@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 
 def labelled(atoms: Atoms, **labels: Any) -> Atoms:
-    """The structure with a calculator that holds its labels; those that are not numbers at all are unknown.
+    """The structure with a calculator that holds its labels; those that are NaN altogether are unknown.
 
     Args:
         atoms: the structure.
@@ -20,7 +20,11 @@ def labelled(atoms: Atoms, **labels: Any) -> Atoms:
     for name, value in labels.items():
         if value is None:
             continue
-        array = np.asarray(value, dtype=np.float64)
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            calculator.results[name] = value  # is refused where labels are read, or its frame left out
+            continue
         if not np.isnan(array).all():
             calculator.results[name] = array if array.ndim else float(array)
     atoms.calc = calculator
