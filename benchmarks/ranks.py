@@ -33,20 +33,29 @@ epochs = {epochs}
 """
 
 
-def speed(folder: Path, given: argparse.Namespace, ranks: int) -> list[float]:
-    """Atoms a second of each epoch but the first."""
-    output = folder / f"ranks-{ranks}"
-    output.parent.mkdir(exist_ok=True)
-    run_file = folder / f"ranks-{ranks}.toml"
+def started(folder: Path, given: argparse.Namespace, ranks: int, name: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """A training by so many processes, and its journal."""
+    output, run_file = folder / name, folder / f"{name}.toml"
     settings = {key: getattr(given, key) for key in ("backbone", "data", "max_atoms", "epochs")}
     settings |= {"compile": str(given.compile).lower(), "keys": "\n".join(given.key)}
     run_file.write_text(RUN.format(output=output, per_step=given.ranks, **settings))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command = [*torchrun, "--no-python", str(Path(sys.executable).parent / "gfm-ase"), "train", str(run_file)]
+    program = str(Path(sys.executable).parent / "gfm-ase")
+    command = [*([*torchrun, "--no-python"] if ranks > 1 else []), program, "train", str(run_file)]
     # each process has one thread: with more, one process alone would use the cores that are to be compared
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603 - our own command
-    return [row["atoms_per_second"] for row in read_journal(output / "journal.jsonl")][1:]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)  # noqa: S603 - our own command
+    return process, output / "journal.jsonl"
+
+
+def speeds(folder: Path, given: argparse.Namespace, ranks: int, runs: int) -> list[float]:
+    """Atoms a second of each epoch but the first; of several runs at once all together."""
+    folder.mkdir()
+    trainings = [started(folder, given, ranks, f"run-{number}") for number in range(runs)]
+    if any(process.wait() for process, _ in trainings):
+        raise SystemExit("a training failed; run gfm-ase train by hand on the data to see why")
+    of_runs = [[row["atoms_per_second"] for row in read_journal(journal)][1:] for _, journal in trainings]
+    return [sum(of_epoch) for of_epoch in zip(*of_runs, strict=True)]
 
 
 def main() -> None:
@@ -63,15 +72,16 @@ def main() -> None:
     given = parser.parse_args()
     console = Console()
     console.print(describe())
-    found: dict[int, list[float]] = {1: [], given.ranks: []}
-    for repeat in range(given.repeats):  # in turns: a machine is not equally fast all the time
-        for ranks in found:
+    kinds = {"1": (1, 1), str(given.ranks): (given.ranks, 1), f"{given.ranks} runs of 1 at once": (1, given.ranks)}
+    found: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(given.repeats):  # in turns: a machine is not equally fast all the time
+        for name, (ranks, runs) in kinds.items():
             with tempfile.TemporaryDirectory() as folder:
-                found[ranks] += speed(Path(folder) / str(repeat), given, ranks)
+                found[name] += speeds(Path(folder) / "runs", given, ranks, runs)
     table = Table("processes of one thread", "training atoms/s", "times one")
-    alone = statistics.median(found[1])
-    for ranks, speeds in found.items():
-        table.add_row(str(ranks), f"{statistics.median(speeds):,.0f}", f"{statistics.median(speeds) / alone:.2f}")
+    alone = statistics.median(found["1"])
+    for name, values in found.items():
+        table.add_row(name, f"{statistics.median(values):,.0f}", f"{statistics.median(values) / alone:.2f}")
     console.print(
         f"{given.backbone}, 64 features, steps of {given.ranks} batches of {given.max_atoms} atoms, {given.data}"
     )
