@@ -14,15 +14,13 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from potentials.structures import Geometry
+from train.store.interface import SOURCE, Column, StoreLike, ranges
 from train.store.manifest import ShardRecord, StoreError, read_manifest, sha256_of
 
 Array = NDArray[Any]
 
 DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
 """Of safetensors, as far as shards have them."""
-
-PER_STRUCTURE = ("cell", "pbc", "charge", "spin", "digest", "file")
-PER_ATOM = ("numbers", "positions")
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,10 @@ class Records:
         return Geometry(arrays["numbers"][rows], arrays["positions"][rows], arrays["cell"][number], pbc)
 
 
-class Store:
-    """A store as it was when it was opened; what is appended later is not seen.
+class Store(StoreLike):
+    """A store of files: arrays are mapped into memory, and pages come and go as the system likes.
 
-    Nothing is held in memory but the manifest: arrays are mapped, and pages come and go as the system likes.
+    Nothing is held in memory but the manifest.
 
     Args:
         folder: of the store.
@@ -66,34 +64,25 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.manifest = read_manifest(folder)
+        super().__init__(folder, read_manifest(folder))
         self.shards = [mapped(folder, shard) for shard in self.manifest.shards]
-        self.first = np.concatenate([[0], np.cumsum([shard.structures for shard in self.manifest.shards])]).astype(int)
 
-    def __len__(self) -> int:
-        return int(self.first[-1])
-
-    def sizes(self) -> Array:
-        """[S] atoms of each structure, without reading any."""
-        return np.concatenate([np.zeros(0, np.int64), *(np.diff(shard["first_atom"]) for shard in self.shards)])
+    def sizes(self, indices: Sequence[int] | Array | None = None) -> Array:
+        """See `StoreLike`."""
+        if indices is None:
+            return np.concatenate([np.zeros(0, np.int64), *(np.diff(shard["first_atom"]) for shard in self.shards)])
+        wanted = self._checked(indices)
+        found = np.empty(len(wanted), dtype=np.int64)
+        shard_of = np.searchsorted(self.first, wanted, side="right") - 1
+        for shard in np.unique(shard_of).tolist():
+            here = shard_of == shard
+            first, numbers = self.shards[shard]["first_atom"], wanted[here] - self.first[shard]
+            found[here] = first[numbers + 1] - first[numbers]
+        return found
 
     def read(self, indices: Sequence[int] | Array, names: Sequence[str] | None = None) -> Records:
-        """Structures by number, in the order given; a number may come twice.
-
-        Each shard is read once, from its front to its end: ask for many at once.
-
-        Args:
-            indices: [S], each from 0 to below the length.
-            names: arrays wanted, and "source" for sources; without, all. A label that a shard has of no structure is
-                zero, and unknown.
-
-        Raises:
-            IndexError: there is no such number.
-        """
-        wanted = np.asarray(indices, dtype=np.int64)
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"{self.folder} has structures 0 to {len(self) - 1}; {int(wanted.max())} was asked for")
+        """See `StoreLike`; each shard is read once, from its front to its end."""
+        wanted, columns = self._checked(indices), self.columns(names)
         order = np.argsort(wanted, kind="stable")
         shard_of = np.searchsorted(self.first, wanted[order], side="right") - 1
         cuts = np.concatenate([[0], np.flatnonzero(np.diff(shard_of)) + 1, [len(wanted)]])
@@ -102,49 +91,17 @@ class Store:
             if begin < end:
                 shard = int(shard_of[begin])
                 parts.append(_Part.of(self, shard, wanted[order[begin:end]]))
-        return self._joined(parts, order, names)
+        return _joined(parts, order, columns, told=names is None or SOURCE in names)
 
     def source(self, index: int) -> str:
         """Where a structure is from."""
         shard = int(np.searchsorted(self.first, index, side="right")) - 1
-        return _source(self.shards[shard], index - int(self.first[shard]), self.manifest.shards[shard].sources)
+        return source_in(self.shards[shard], index - int(self.first[shard]), self.manifest.shards[shard].sources)
 
     def check(self) -> Iterator[tuple[str, str | None]]:
         """Each shard, and what is wrong with it, if anything: its checksum, and whether its labels are numbers."""
         for record, shard in zip(self.manifest.shards, self.shards, strict=True):
             yield record.file, _wrong(self.folder / record.file, record, shard)
-
-    def _joined(self, parts: Sequence[_Part], order: Array, names: Sequence[str] | None) -> Records:
-        counts = np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)])
-        first = np.concatenate([[0], np.cumsum(counts)])
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        rows = _ranges(first[:-1][back], counts[back])
-        labels = [f"{kind}.{name}" for name in self.manifest.quantities for kind in ("known", "label")]
-        found = {}
-        wanted = (*PER_STRUCTURE, *PER_ATOM, *labels) if names is None else names
-        for name in (name for name in wanted if name != "source"):
-            per_atom = self._per_atom(name)
-            arrays = [part.array(name, self._empty(name, part, per_atom=per_atom), per_atom=per_atom) for part in parts]
-            if arrays:
-                found[name] = np.concatenate(arrays)[rows if per_atom else back]
-        told = parts if names is None or "source" in names else []
-        sources = [_source(part.shard, int(n), part.files) for part in told for n in part.numbers]
-        first = np.concatenate([[0], np.cumsum(counts[back])])
-        return Records(first, found, tuple(sources[n] for n in back.tolist() if sources))
-
-    def _per_atom(self, name: str) -> bool:
-        kind, _, quantity = name.partition(".")
-        return name in PER_ATOM or (kind == "label" and self.manifest.quantities[quantity].level == "atom")
-
-    def _empty(self, name: str, part: _Part, *, per_atom: bool) -> Array | None:
-        """What stands for a label that a shard has of no structure."""
-        kind, _, quantity = name.partition(".")
-        if name in part.shard:
-            return None
-        rows = int(part.counts.sum()) if per_atom else len(part.numbers)
-        shape = self.manifest.quantities[quantity].shape if kind == "label" else ()
-        return np.zeros((rows, *shape), dtype=np.float64 if kind == "label" else np.uint8)
 
 
 @dataclass(frozen=True)
@@ -163,13 +120,31 @@ class _Part:
         first = shard["first_atom"]
         begin = first[numbers]
         counts = first[numbers + 1] - begin
-        return _Part(shard, store.manifest.shards[number].sources, numbers, counts, _ranges(begin, counts))
+        return _Part(shard, store.manifest.shards[number].sources, numbers, counts, ranges(begin, counts))
 
-    def array(self, name: str, empty: Array | None, *, per_atom: bool) -> Array:
-        if empty is not None:
-            return empty
-        found: Array = self.shard[name][self.rows if per_atom else self.numbers]
+    def array(self, column: Column) -> Array:
+        """Rows of one array; zeros stand for a label that a shard has of no structure."""
+        if column.name not in self.shard:
+            rows = int(self.counts.sum()) if column.per_atom else len(self.numbers)
+            return np.zeros((rows, *column.shape), dtype=column.dtype)
+        found: Array = self.shard[column.name][self.rows if column.per_atom else self.numbers]
         return found
+
+
+def _joined(parts: Sequence[_Part], order: Array, columns: Sequence[Column], *, told: bool) -> Records:
+    """What was read in ascending order, in the order asked for."""
+    counts = np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)])
+    first = np.concatenate([[0], np.cumsum(counts)])
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    rows = ranges(first[:-1][back], counts[back])
+    found = {}
+    for column in columns if parts else ():
+        arrays = [part.array(column) for part in parts]
+        found[column.name] = np.concatenate(arrays)[rows if column.per_atom else back]
+    sources = [source_in(part.shard, int(n), part.files) for part in parts if told for n in part.numbers]
+    first = np.concatenate([[0], np.cumsum(counts[back])])
+    return Records(first, found, tuple(sources[n] for n in back.tolist() if sources))
 
 
 def mapped(folder: Path, record: ShardRecord) -> dict[str, Array]:
@@ -205,14 +180,8 @@ def _wrong(path: Path, record: ShardRecord, shard: Mapping[str, Array]) -> str |
     return None
 
 
-def _ranges(begin: Array, counts: Array) -> Array:
-    """[N] begin[0], begin[0] + 1, ... counts[0] of them, then those of the next."""
-    first = np.concatenate([[0], np.cumsum(counts)])
-    found: Array = np.arange(first[-1]) + np.repeat(begin - first[:-1], counts)
-    return found
-
-
-def _source(shard: Mapping[str, Array], number: int, files: Sequence[str]) -> str:
+def source_in(shard: Mapping[str, Array], number: int, files: Sequence[str]) -> str:
+    """Where a structure of a shard is from, by its number in the shard."""
     name = shard["names"][slice(*shard["first_letter"][number : number + 2])].tobytes().decode()
     return f"{files[int(shard['file'][number])]}{name}"
 
