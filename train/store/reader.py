@@ -101,7 +101,7 @@ class Store(StoreLike):
     def check(self) -> Iterator[tuple[str, str | None]]:
         """Each shard, and what is wrong with it, if anything: its checksum, and whether its labels are numbers."""
         for record, shard in zip(self.manifest.shards, self.shards, strict=True):
-            yield record.file, _wrong(self.folder / record.file, record, shard)
+            yield record.file, wrong_in(self.folder / record.file, record, shard)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ def mapped(folder: Path, record: ShardRecord) -> dict[str, Array]:
         raise StoreError(f"{path} is no shard of a store, or damaged; convert the data again") from None
 
 
-def _wrong(path: Path, record: ShardRecord, shard: Mapping[str, Array]) -> str | None:
+def wrong_in(path: Path, record: ShardRecord, shard: Mapping[str, Array]) -> str | None:
+    """What is wrong with a shard, if anything."""
     if sha256_of(path) != record.sha256:
         return "its content is not what was written (checksum); copy the store again, or convert the data again"
     for name, array in shard.items():
