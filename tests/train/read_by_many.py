@@ -37,7 +37,7 @@ def compare(store: StoreLike, files: Store, names: list[str] | None, seed: int) 
     np.testing.assert_array_equal(store.sizes(), files.sizes())
     orders = [rng.integers(0, count, size) for size in (1, 7, 200)]
     for indices in (*orders, np.arange(count), np.arange(count)[::-1], [], [count - 1, 0, count - 1]):
-        assert_same(store.read(indices, names), files.read(indices, store.all_names() + ["source"] if names is None else names))
+        assert_same(store.read(indices, names), files.read(indices, names or [*store.all_names(), "source"]))
         np.testing.assert_array_equal(store.sizes(indices), files.sizes()[np.asarray(indices, dtype=int)])
     assert store.source(count // 2) == files.source(count // 2)
 

@@ -16,7 +16,7 @@ from train.sieve import Progress
 from train.store.interface import SOURCE, Column, StoreLike, ranges
 from train.store.layout import Layout
 from train.store.manifest import StoreError, StoreManifest, read_manifest
-from train.store.ranks import Ranks
+from train.store.ranks import Ranks, Runs
 from train.store.reader import Records, Store, mapped, source_in, wrong_in
 from train.store.spread import find_ranks
 
@@ -66,21 +66,22 @@ def open_store(
 class MemoryStore(StoreLike):
     """A store whose arrays lie in the memory of the ranks (DDStore: Choi et al., arXiv 2306.15449).
 
-    The ranks are cut into groups of `width`; each group holds the whole data, every rank a run of structures of about as
-    many bytes as the others'. What lies on the same host is read by plain loads from shared memory; what does not is
-    fetched by one-sided `Get` within the group, one for each run of neighbouring structures, and one flush for each rank
-    that is asked. Each rank reads its own part from the files, and nothing else but names of sources later.
+    The ranks are cut into groups of `width`; each group holds the whole data, every rank a run of structures of about
+    as many bytes as the others'. What lies on the same host is read by plain loads from shared memory; what does not
+    is fetched by one-sided `Get` within the group, one for each run of neighbouring structures, and one flush for each
+    rank that is asked. Each rank reads its own part from the files, and nothing else but names of sources later.
 
-    A rank holds data / width, where the data are the arrays in `names` in float64; a host holds 8 bytes a structure beside
-    that for each of its groups; and reading holds what was asked for twice.
+    A rank holds data / width, the data being the arrays in `names`, labels in float64. A host holds 8 bytes a structure
+    beside that for each of its groups, and a read holds what was asked for twice while it lasts.
 
     Threads: `read` may be called from any, also beside other work with MPI. Where a group has several hosts, that takes
-    MPI_THREAD_MULTIPLE, which mpi4py asks for, and anything less is refused. `load` and `close` are for all ranks together.
+    MPI_THREAD_MULTIPLE, which mpi4py asks for, and anything less is refused. `load` and `close` are for all ranks
+    together.
 
     Args:
         folder: of the store.
         names: arrays that are kept; without, all.
-        ranks: that hold it, see `train.store.spread.find_ranks`: its `host` says which ranks count as those of one host.
+        ranks: that hold it, see `train.store.spread.find_ranks`; its `host` says which ranks count as one host's.
 
     Raises:
         ValueError: there is no such array.
@@ -98,7 +99,9 @@ class MemoryStore(StoreLike):
         self._names = [column.name for column in self._layout.columns]
         atoms = np.array([shard.atoms for shard in self.manifest.shards], dtype=np.int64)
         self._first_atom = np.concatenate([[0], np.cumsum(atoms)])
-        self._index = self._rows = self._first_rows = np.zeros(0, np.int64)
+        self._index: Array = np.zeros(0, np.int64)
+        self._rows: Array = self._index
+        self._first_rows: Array = self._index
         self._files: dict[int, dict[str, Array]] = {}
 
     def load(self, *, verify: bool = False, progress: Progress | None = None) -> None:
@@ -214,7 +217,7 @@ class MemoryStore(StoreLike):
                 self._changed.notify_all()
 
     def _found(self, begin: Array, counts: Array) -> tuple[Array, Array]:
-        """Rows among which those of structures are, and the first row of each, by their first rows in the whole data."""
+        """Rows among which those of structures are, and the first of each, by their first rows in the whole data."""
         ranks, here = self._ranks, self._ranks.here
         first, last = self._first_rows[[here.start, here.stop]].tolist()
         if not counts.any() or (begin.min() >= first and begin.max() < last):
@@ -222,21 +225,23 @@ class MemoryStore(StoreLike):
         begin, place, back = np.unique(begin, return_index=True, return_inverse=True)
         counts = counts[place]
         starts = np.cumsum(counts) - counts
+        runs, rows = self._runs(begin, counts, starts), np.empty((int(counts.sum()), self._layout.row_bytes), np.uint8)
+        near = (runs.part >= here.start) & (runs.part < here.stop)
+        away, own = runs.of(~near), runs.of(near)
+        ranks.ask(away, rows)
+        if len(own.part):  # meanwhile; parts of a host are neighbours, and so are the places of their rows
+            to = slice(own.place[0], own.place[-1] + own.count[-1])
+            taken = ranges(self._first_rows[own.part] + own.row - first, own.count)
+            np.take(self._rows, taken, axis=0, out=rows[to], mode="clip")  # without checks, into place
+        ranks.wait_for(away)
+        return rows, starts[back]
+
+    def _runs(self, begin: Array, counts: Array, places: Array) -> Runs:
+        """Structures that follow each other in one part are one run; ascending."""
         part = np.searchsorted(self._first_rows, begin, side="right") - 1
         goes_on = (begin[1:] == begin[:-1] + counts[:-1]) & (part[1:] == part[:-1])
-        runs = np.flatnonzero(np.append(True, ~goes_on))
-        part, begin, counts, places = part[runs], begin[runs], np.add.reduceat(counts, runs), starts[runs]
-        rows = np.empty((int(counts.sum()), self._layout.row_bytes), dtype=np.uint8)
-        away = (part < here.start) | (part >= here.stop)
-        asked = part[away]
-        ranks.ask(asked, begin[away] - self._first_rows[asked], counts[away], places[away], rows)
-        near = ~away
-        if near.any():  # meanwhile; they are neighbours in the order of the parts
-            to = slice(places[near][0], places[near][-1] + counts[near][-1])
-            taken = ranges(begin[near] - first, counts[near])
-            np.take(self._rows, taken, axis=0, out=rows[to], mode="clip")  # without checks, into place
-        ranks.wait_for(asked)
-        return rows, starts[back]
+        at = np.flatnonzero(np.append(True, ~goes_on))
+        return Runs(part[at], begin[at] - self._first_rows[part[at]], np.add.reduceat(counts, at), places[at])
 
     def _together(self, work: Callable[[], object]) -> None:
         """Do what may fail on one rank alone; then all raise the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,27 @@ from numpy.typing import NDArray
 from train.store.manifest import StoreError
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Neighbouring rows that are read in one piece.
+
+    Attributes:
+        part: [P] where they are.
+        row: [P] first of them in that part.
+        count: [P] rows.
+        place: [P] first row where they go.
+    """
+
+    part: Array
+    row: Array
+    count: Array
+    place: Array
+
+    def of(self, which: Array) -> Runs:
+        """Some of them."""
+        return Runs(self.part[which], self.row[which], self.count[which], self.place[which])
 
 
 class Ranks:
@@ -58,20 +80,17 @@ class Ranks:
     def expose(self, own: Array, row_bytes: int) -> None:
         """Let others fetch rows from this rank's part."""
 
-    def ask(self, parts: Array, rows: Array, counts: Array, places: Array, into: Array) -> None:
-        """Begin to read runs of rows from parts that are not `here`.
+    def ask(self, runs: Runs, into: Array) -> None:
+        """Begin to read rows from parts that are not `here`; they have come once `wait_for` has returned.
 
         Args:
-            parts: [P] where from.
-            rows: [P] first row in that part.
-            counts: [P] rows.
-            places: [P] first row in `into`.
-            into: [R, row_bytes] to be written; it is once `wait_for` has returned.
+            runs: which.
+            into: [R, row_bytes] to be written.
         """
-        raise AssertionError("everything is here")
+        assert not len(runs.part), (runs, into)  # one rank has everything
 
-    def wait_for(self, parts: Array) -> None:
-        """Until what was asked of these parts has come."""
+    def wait_for(self, runs: Runs) -> None:
+        """Until what was asked for has come."""
 
     def close(self) -> None:
         """Give the memory back, all ranks together."""

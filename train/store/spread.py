@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from train.launch import Launch, find_launch
 from train.store.manifest import StoreError
-from train.store.ranks import Ranks
+from train.store.ranks import Ranks, Runs
 
 Array = NDArray[Any]
 
@@ -145,17 +145,17 @@ class Spread(Ranks):
         self._attendant = _Attendant(self.world)
         self._attendant.start()
 
-    def ask(self, parts: Array, rows: Array, counts: Array, places: Array, into: Array) -> None:
+    def ask(self, runs: Runs, into: Array) -> None:
         """See `Ranks`."""
         get, byte, size = self._remote.Get, self.mpi.BYTE, into.shape[1]
-        buffer = memoryview(into).cast("B")
-        runs = (parts.tolist(), rows.tolist(), (counts * size).tolist(), (places * size).tolist())
-        for part, row, length, place in zip(*runs, strict=True):
+        buffer: Any = into.data.cast("B")
+        lengths, places = (runs.count * size).tolist(), (runs.place * size).tolist()
+        for part, row, length, place in zip(runs.part.tolist(), runs.row.tolist(), lengths, places, strict=True):
             get([buffer[place : place + length], byte], part, (row, length, byte))
 
-    def wait_for(self, parts: Array) -> None:
+    def wait_for(self, runs: Runs) -> None:
         """See `Ranks`."""
-        for part in np.unique(parts).tolist():
+        for part in np.unique(runs.part).tolist():
             self._remote.Flush(part)
 
     def close(self) -> None:
@@ -216,8 +216,8 @@ def _too_little(needed: int) -> str | None:
     if needed <= free:
         return None
     return (
-        f"{SHARED_FOLDER} of a host has {free / 1e9:.2f} GB free, and its part of the store takes {needed / 1e9:.2f} GB:"
-        " enlarge it (of a container with --shm-size), use more hosts or a larger width, or read from the files"
+        f"{SHARED_FOLDER} of a host has {free / 1e9:.2f} GB free, and its part of the store takes {needed / 1e9:.2f}"
+        " GB: enlarge it (of a container with --shm-size), use more hosts or a larger width, or read from the files"
     )
 
 
