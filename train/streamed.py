@@ -17,7 +17,8 @@ from train.columns import Columns
 from train.labelled import Labelled
 from train.reading_outputs import labelled
 from train.store.edge_counts import OF_GEOMETRIES
-from train.store.reader import Records, Store
+from train.store.interface import StoreLike
+from train.store.reader import Records
 from train.structures import Structures
 
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ class Streamed(Structures):
     """
 
     def __init__(
-        self, store: Store, edges: Sequence[Array], cutoff: float, dataset: int, outputs: Sequence[Quantity] = ()
+        self, store: StoreLike, edges: Sequence[Array], cutoff: float, dataset: int, outputs: Sequence[Quantity] = ()
     ) -> None:
         self.store, self.edges, self.cutoff, self.dataset = store, list(edges), cutoff, dataset
         self.rows = [*(QUANTITIES[name] for name in TRAINABLE), *labelled(outputs)]
@@ -60,14 +61,12 @@ class Streamed(Structures):
 
     def sizes(self, numbers: Array) -> Array:
         """See `Structures`."""
-        found = np.empty((len(numbers), 2), dtype=np.int64)
+        edges = np.empty(len(numbers), dtype=np.int64)
         shards = np.searchsorted(self.store.first, numbers, side="right") - 1
         for shard in np.unique(shards).tolist():
             here = shards == shard
-            rows = numbers[here] - self.store.first[shard]
-            first = self.store.shards[shard]["first_atom"]
-            found[here] = np.column_stack([first[rows + 1] - first[rows], self.edges[shard][rows]])
-        return found
+            edges[here] = self.edges[shard][numbers[here] - self.store.first[shard]]
+        return np.column_stack([self.store.sizes(numbers), edges])
 
     def source(self, number: int) -> str:
         """See `Structures`."""

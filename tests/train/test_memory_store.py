@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 
 from potentials.quantities import OUTPUTS
 from train.frame import Frame
 from train.launch import Launch
 from train.store import spread
+from train.store.edge_counts import edge_counts
 from train.store.interface import read_ahead
 from train.store.manifest import Description, StoreError
 from train.store.memory import open_store
 from train.store.reader import Store
 from train.store.writer import writing
+from train.streamed import Streamed
 
 SCRIPT = Path(__file__).with_name("read_by_many.py")
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
@@ -183,6 +186,20 @@ def test_alone(store: Path) -> None:
     assert loaded[-1] == len(files)
     with pytest.raises(ValueError, match="width is 2, and the 1 ranks cannot be cut into groups of that; choose 1"):
         open_store(store, in_memory=True, width=2)
+
+
+def test_training_streams_from_either(store: Path) -> None:
+    with open_store(store, in_memory=True) as memory, open_store(store, in_memory=False) as files:
+        one, other = (Streamed(opened, edge_counts(opened, 1.5), 1.5, 0) for opened in (memory, files))
+        numbers = np.random.default_rng(5).integers(0, len(files), 40)
+        np.testing.assert_array_equal(one.sizes(numbers), other.sizes(numbers))
+        mine, its = one.batch(numbers), other.batch(numbers)
+    assert torch.equal(mine.graph.positions, its.graph.positions)
+    assert torch.equal(mine.graph.edge_index, its.graph.edge_index)
+    assert mine.labels.keys() == its.labels.keys()
+    for name, label in its.labels.items():
+        assert torch.equal(mine.labels[name], label)
+        assert torch.equal(mine.known[name], its.known[name])
 
 
 def test_from_files(store: Path) -> None:

@@ -15,8 +15,8 @@ from potentials.neighbours import neighbour_list
 from potentials.structures import Geometry
 from train.group import ALONE, Group
 from train.sieve import Progress
+from train.store.interface import StoreLike
 from train.store.manifest import ShardRecord
-from train.store.reader import Store
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ OF_GEOMETRIES = ("numbers", "positions", "cell", "pbc")
 AT_ONCE = 1024
 
 
-def edge_counts(store: Store, cutoff: float, group: Group = ALONE, progress: Progress | None = None) -> list[Array]:
+def edge_counts(store: StoreLike, cutoff: float, group: Group = ALONE, progress: Progress | None = None) -> list[Array]:
     """For each shard [S] directed edges of its structures, mapped into memory; `NO_GRAPH` where there is no graph.
 
     They are counted where they are not known yet, shard by shard, shared among the processes of a run, and kept in the
@@ -83,7 +83,7 @@ def _write(path: Path, counts: Array) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _counted(store: Store, shard: int, cutoff: float, progress: Progress | None) -> Iterator[Array]:
+def _counted(store: StoreLike, shard: int, cutoff: float, progress: Progress | None) -> Iterator[Array]:
     begin, end = int(store.first[shard]), int(store.first[shard + 1])
     for first in range(begin, end, AT_ONCE):
         last = min(first + AT_ONCE, end)

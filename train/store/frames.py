@@ -8,6 +8,7 @@ from typing import Any
 
 from potentials.quantities import Quantity
 from train.frame import Frame
+from train.store.interface import StoreLike
 from train.store.manifest import StoreError
 from train.store.reader import Records, Store, as_ase
 
@@ -50,7 +51,7 @@ def stored_frames(folder: Path, outputs: Sequence[Quantity] = ()) -> Iterator[Fr
             )
 
 
-def check_outputs(store: Store, outputs: Sequence[Quantity]) -> None:
+def check_outputs(store: StoreLike, outputs: Sequence[Quantity]) -> None:
     """Raise StoreError where the store has an output of another kind or unit."""
     for row in outputs:
         record = store.manifest.quantities.get(row.name)
