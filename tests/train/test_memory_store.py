@@ -186,6 +186,8 @@ def test_alone(store: Path) -> None:
     assert loaded[-1] == len(files)
     with pytest.raises(ValueError, match="width is 2, and the 1 ranks cannot be cut into groups of that; choose 1"):
         open_store(store, in_memory=True, width=2)
+    with pytest.raises(ValueError, match="host is -1; it must be 0 or more"):
+        open_store(store, in_memory=True, host=-1)
 
 
 def test_training_streams_from_either(store: Path) -> None:

@@ -31,8 +31,11 @@ def find_ranks(width: int | None = None, host: int | None = None) -> Ranks:
         host: the same number on ranks that are to be taken for those of one host; by default MPI knows.
 
     Raises:
-        ValueError: `width` does not divide the number of ranks, or MPI is missing or not what started this process.
+        ValueError: `width` does not divide the number of ranks, `host` is negative, or MPI is missing or not what
+            started this process.
     """
+    if host is not None and host < 0:
+        raise ValueError(f"host is {host}; it must be 0 or more")
     launch = find_launch()
     if launch.size == 1:
         _check_width(width, 1)
@@ -57,7 +60,7 @@ class Spread(Ranks):
         first = np.array([world.rank])
         own_host.Bcast(first)
         number = world.rank // width
-        self.group = world.Split(number, int(first[0]) * world.size + world.rank)
+        self.group = world.Split(number, int(first[0]))  # in the order of ranks where hosts are the same
         self.node = own_host.Split(number, world.rank)
         self.firsts = self.group.Split(0 if self.node.rank == 0 else mpi.UNDEFINED, self.group.rank)
         begin = self.group.rank - self.node.rank
