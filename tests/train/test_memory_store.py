@@ -112,6 +112,7 @@ def test_four_ranks_read_what_the_files_hold(run: Run, tmp_path: Path) -> None:
     assert max(rank[8][2] for rank in by_rank) < whole / 100
 
 
+@pytest.mark.slow
 def test_three_ranks(run: Run, tmp_path: Path) -> None:
     cases = [{}, {"width": 1}, {"hosts": 2}, {"hosts": 3}]
     found(run(3, "reads", json.dumps(cases)), tmp_path, 3)
