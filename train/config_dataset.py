@@ -109,8 +109,9 @@ class DatasetConfig(Table):
         weight: of this data set in the loss.
         repeat: how often each of its structures comes in an epoch of the run; 0.1 is a tenth of them, another one each
             time.
-        in_memory: true holds structures and graphs in memory, false reads them from a store as they are needed;
-            without, splits from stores with more than 500,000 atoms are read as they are needed.
+        in_memory: true holds structures and graphs in memory, false reads them from a store as they are needed, and
+            "shared" from the memory of all processes, each of which holds a part of the store (mpiexec); without,
+            splits from stores with more than 500,000 atoms are read as they are needed.
         max_force: eV/Å; frames with a larger force on an atom are left out and counted.
         on_bad: what to do with a frame that cannot be right (NaN label, no atoms, two atoms in one place, no cell):
             "raise", or "drop" and count it.
@@ -134,7 +135,7 @@ class DatasetConfig(Table):
     e0: Literal["fit"] | dict[str, float] = "fit"
     weight: Positive = 1.0
     repeat: Positive = 1.0
-    in_memory: bool | None = None
+    in_memory: bool | Literal["shared"] | None = None
     max_force: OptionalPositive = None
     on_bad: Literal["raise", "drop"] = "raise"
 

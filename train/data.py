@@ -76,6 +76,11 @@ class Dataset:
             warnings=repeated(every),
         )
 
+    def close(self) -> None:
+        """Give back what is held of stores; all processes together."""
+        for split in SPLITS:
+            self.split(split).close()
+
     def split(self, name: str) -> Structures:
         """The structures of "train", "valid" or "test"."""
         assert name in SPLITS, name

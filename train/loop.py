@@ -72,7 +72,10 @@ def train(
         )
     with reporter.compiling(config.compile), group.one_of_a_host_first():
         warm_up(run)
-    return carry_out(run)
+    result = carry_out(run)
+    for dataset in datasets:
+        dataset.close()
+    return result
 
 
 def carry_out(run: Run) -> TrainingResult:

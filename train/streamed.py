@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,21 @@ from train.labelled import Labelled
 from train.reading_outputs import labelled
 from train.store.edge_counts import OF_GEOMETRIES
 from train.store.interface import StoreLike
+from train.store.manifest import StoreManifest
 from train.store.reader import Records
 from train.structures import Structures
 
 Array = NDArray[Any]
+
+
+def arrays_for(manifest: StoreManifest, outputs: Sequence[Quantity]) -> list[str]:
+    """Names of all arrays of a store that structures are made of, and looked at by."""
+    rows = [*(QUANTITIES[name] for name in TRAINABLE), *labelled(outputs)]
+    return [*OF_GEOMETRIES, "charge", "spin", "digest", *_of_labels(rows, manifest.quantities)]
+
+
+def _of_labels(rows: Sequence[Quantity], there: Collection[str]) -> list[str]:
+    return [f"{kind}.{row.name}" for row in rows if row.name in there for kind in ("known", "label")]
 
 
 class Streamed(Structures):
@@ -41,7 +52,7 @@ class Streamed(Structures):
         self.store, self.edges, self.cutoff, self.dataset = store, list(edges), cutoff, dataset
         self.rows = [*(QUANTITIES[name] for name in TRAINABLE), *labelled(outputs)]
         there = store.manifest.quantities
-        self._labels = [f"{kind}.{row.name}" for row in self.rows if row.name in there for kind in ("known", "label")]
+        self._labels = _of_labels(self.rows, there)
 
     def __len__(self) -> int:
         return len(self.store)
@@ -87,6 +98,10 @@ class Streamed(Structures):
     def fingerprint(self) -> str:
         """See `Structures`; of the shards as they are, labels that are not learnt included."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.store.manifest.shards).encode()).hexdigest()
+
+    def close(self) -> None:
+        """See `Structures`."""
+        self.store.close()
 
     def _graph(self, records: Records) -> AtomicGraph:
         arrays, first = records.arrays, records.first_atom

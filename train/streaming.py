@@ -18,8 +18,8 @@ from train.sieve import Progress, Sieve
 from train.store.edge_counts import NO_GRAPH, OF_GEOMETRIES, edge_counts
 from train.store.frames import check_outputs
 from train.store.manifest import is_store, read_manifest
-from train.store.reader import Store
-from train.streamed import Streamed
+from train.store.memory import open_store
+from train.streamed import Streamed, arrays_for
 from train.structures import Joined, Structures
 
 Array = NDArray[Any]
@@ -38,14 +38,15 @@ def streams(config: DatasetConfig, split: str) -> bool:
         return False
     paths = files(getattr(config, split), Path(), f"data set {config.name!r}, {split}")
     others = [path for path in paths if not is_store(path)]
-    if config.in_memory is False and others:
+    if config.in_memory is not None and others:
+        given = '"shared"' if config.in_memory else "false"
         raise ValueError(
-            f"data set {config.name!r}: {others[0]} is no store, and in_memory = false streams from stores alone; make"
-            " one of it with gfm-ase data convert, or leave in_memory out"
+            f"data set {config.name!r}: {others[0]} is no store, and in_memory = {given} streams from stores alone;"
+            " make one of it with gfm-ase data convert, or leave in_memory out"
         )
     if others:
         return False
-    return config.in_memory is False or sum(read_manifest(path).atoms for path in paths) > HELD_ATOMS
+    return config.in_memory is not None or sum(read_manifest(path).atoms for path in paths) > HELD_ATOMS
 
 
 def streamed(
@@ -72,12 +73,14 @@ def streamed(
     parts: list[Structures] = []
     for path in files(getattr(config, split), Path(), f"data set {config.name!r}, {split}"):
         check_own_units(config, f"{path} is a store")
-        store = Store(path)
-        check_outputs(store, outputs)
+        manifest = read_manifest(path)
+        check_outputs(path, manifest, outputs)
         learnt = {"energy", *(row.name for row in labelled(outputs))}
-        if learnt.isdisjoint(store.manifest.quantities):
-            there = ", ".join(store.manifest.quantities) or "no labels"
+        if learnt.isdisjoint(manifest.quantities):
+            there = ", ".join(manifest.quantities) or "no labels"
             raise ValueError(f"data set {config.name!r}: {path} has no energies to learn from; there is {there}")
+        names = arrays_for(manifest, outputs)
+        store = open_store(path, in_memory=config.in_memory == "shared", names=names, progress=progress)
         whole = Streamed(store, edge_counts(store, cutoff, group, progress), cutoff, index, outputs)
         left_out = _left_out(whole, config, sieve)
         everything = np.arange(len(whole)) if len(left_out) else None

@@ -53,6 +53,9 @@ class Structures(Sequence[Labelled], ABC):
     def fingerprint(self) -> str:
         """SHA-256 of all that is in them, wherever their files lie."""
 
+    def close(self) -> None:
+        """Give back what is held of a store; all processes together, after the last structure was asked for."""
+
     def part(self, numbers: Array) -> Structures:
         """The structures of the given numbers."""
         return Chosen(self, numbers)
@@ -183,6 +186,11 @@ class Joined(Structures):
             found[places] = part.digests(own)
         return found
 
+    def close(self) -> None:
+        """See `Structures`."""
+        for part in self.parts:
+            part.close()
+
     def fingerprint(self) -> str:
         """See `Structures`."""
         return hashlib.sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
@@ -232,6 +240,10 @@ class Chosen(Structures):
     def digests(self, numbers: Array) -> Array:
         """See `Structures`."""
         return self.whole.digests(self.numbers[numbers])
+
+    def close(self) -> None:
+        """See `Structures`."""
+        self.whole.close()
 
     def fingerprint(self) -> str:
         """See `Structures`."""

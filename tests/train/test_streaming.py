@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from tests.train.conftest import MakeConfig, alloys, molecules
+from tests.train.test_ranks import MPIEXEC, assert_same, trained
 from train.config import DatasetConfig, RunConfig
 from train.data import load_datasets
 from train.e0 import references_for
@@ -76,6 +77,13 @@ def test_a_run_is_the_same_to_the_bit(make: Make) -> None:
     one, other = (train(make(str(choice), in_memory=choice)) for choice in (True, False))
     assert one.errors == other.errors
     assert one.position.best_loss == other.position.best_loss
+
+
+def test_processes_share_a_store_in_their_memory(make: Make) -> None:
+    """Two processes, each with a half of every store, learn what one learns from files."""
+    batch = {"batch": {"max_atoms": 12, "per_step": 2}}
+    alone = trained(make("alone", in_memory=False, tables=batch), 1)
+    assert_same(alone, trained(make("shared", in_memory="shared", tables=batch), 2, by=MPIEXEC))
 
 
 def test_summaries_add_up_and_travel(make: Make) -> None:

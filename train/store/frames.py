@@ -8,8 +8,7 @@ from typing import Any
 
 from potentials.quantities import Quantity
 from train.frame import Frame
-from train.store.interface import StoreLike
-from train.store.manifest import StoreError
+from train.store.manifest import StoreError, StoreManifest
 from train.store.reader import Records, Store, as_ase
 
 OF_STRUCTURES = ("numbers", "positions", "cell", "pbc", "charge", "spin")
@@ -30,7 +29,7 @@ def stored_frames(folder: Path, outputs: Sequence[Quantity] = ()) -> Iterator[Fr
         StoreError: it is no whole store, or has an output of another kind or unit.
     """
     store = Store(folder)
-    check_outputs(store, outputs)
+    check_outputs(folder, store.manifest, outputs)
     wanted = ["energy", "forces", "stress", *(row.name for row in outputs)]
     names = [name for name in wanted if name in store.manifest.quantities]
     arrays = [*OF_STRUCTURES, *(f"{kind}.{name}" for name in names for kind in ("known", "label"))]
@@ -51,13 +50,13 @@ def stored_frames(folder: Path, outputs: Sequence[Quantity] = ()) -> Iterator[Fr
             )
 
 
-def check_outputs(store: StoreLike, outputs: Sequence[Quantity]) -> None:
+def check_outputs(folder: Path, manifest: StoreManifest, outputs: Sequence[Quantity]) -> None:
     """Raise StoreError where the store has an output of another kind or unit."""
     for row in outputs:
-        record = store.manifest.quantities.get(row.name)
+        record = manifest.quantities.get(row.name)
         if record and (record.level, record.shape, record.unit) != (row.level, row.shape, row.unit):
             raise StoreError(
-                f"{store.folder} has {row.name} per {record.level}, of shape {list(record.shape)}, in {record.unit!r};"
+                f"{folder} has {row.name} per {record.level}, of shape {list(record.shape)}, in {record.unit!r};"
                 f" the output is per {row.level}, of shape {list(row.shape)}, in {row.unit!r}"
             )
 
