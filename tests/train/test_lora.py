@@ -205,7 +205,7 @@ def test_training_makes_it_better(make_config: MakeConfig, pretrained: Path, tab
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["painn", "nequip"])
+@pytest.mark.parametrize("backbone", ["painn"])
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
 def test_the_compiled_step_is_the_eager_one(backbone: str, make_config: MakeConfig) -> None:
     """Frozen, and by factors; programs that are kept for one are not taken for the other."""
