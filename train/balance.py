@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from train.config import LossConfig
+from train.freezing import trainable
 from train.step import StepResult
 from train.tasks import Task
 
@@ -34,7 +35,10 @@ class Balance:
     Args:
         config: `[loss]`.
         tasks: terms of the loss.
-        module: the potential, whose gradients are measured.
+        module: what is learnt of the potential, whose gradients are measured.
+
+    Raises:
+        ValueError: gradients of a backbone that is frozen are to be measured.
     """
 
     def __init__(self, config: LossConfig, tasks: Sequence[Task], module: nn.Module) -> None:
@@ -45,7 +49,12 @@ class Balance:
         start_T = -torch.log(torch.where(self.counts_T, self.weight_T, torch.ones_like(self.weight_T)))
         self.log_variance_T = nn.Parameter(start_T)
         self.norm_T = torch.zeros_like(start_T)
-        self._backbone = [name.startswith("backbone.") for name, _ in module.named_parameters()]
+        self._backbone = [name.startswith("backbone.") for name in trainable(module)]
+        if self.weighting == "gradient_norm" and not any(self._backbone):
+            raise ValueError(
+                'loss.weighting = "gradient_norm" goes by gradients of the backbone, which is all frozen;'
+                " choose another"
+            )
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:

@@ -131,10 +131,12 @@ def compare(
         The rows, and whether all was done (false after an interrupt, which waits for the running one to save itself).
 
     Raises:
-        ValueError: mistakes in the data; the folder holds a comparison and `resume` is not given, or another one, or
-            is in use.
+        ValueError: mistakes in the data; a run file that fine-tunes; the folder holds a comparison and `resume` is not
+            given, or another one, or is in use.
     """
     folder, watcher = comparison.folder, watcher or Watcher()
+    if comparison.config.fine_tune is not None:
+        raise ValueError("backbones are compared from random weights, and [fine_tune] begins from one; take it out")
     if not resume and any(folder.glob(f"*/{MEMBER}")):
         raise ValueError(f"{folder} holds a comparison already: --resume to go on with it, or name another --output")
     if comparison.config.compile:

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from potentials.potential import PotentialConfig
 from train.config_dataset import ENERGY_UNITS, LENGTH_UNITS, STRESS_UNITS, DatasetConfig
 from train.config_errors import sentences
+from train.config_fine_tune import FineTuneConfig, LoraConfig
 from train.config_paths import expand
 from train.config_tables import (
     BatchConfig,
@@ -31,6 +32,7 @@ from train.config_tables import (
     Table,
     TermConfig,
 )
+from train.inherited import inherit
 from train.tasks import Task, tasks_of
 
 __all__ = [
@@ -39,7 +41,9 @@ __all__ = [
     "STRESS_UNITS",
     "BatchConfig",
     "DatasetConfig",
+    "FineTuneConfig",
     "LogConfig",
+    "LoraConfig",
     "LossConfig",
     "OptimizerConfig",
     "PotentialTable",
@@ -63,6 +67,7 @@ class RunConfig(Table):
         compile: compile the step; without, it runs eagerly.
         potential: the network.
         dataset: one table each.
+        fine_tune: a checkpoint to begin from; without, weights begin at random.
         loss: one term for each quantity.
         batch: how large a batch may be.
         parallel: how processes share the work beyond the batches.
@@ -77,6 +82,7 @@ class RunConfig(Table):
     compile: bool = True
     potential: PotentialTable = PotentialTable()
     dataset: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
+    fine_tune: FineTuneConfig | None = None
     loss: LossConfig = LossConfig()
     batch: BatchConfig = BatchConfig()
     parallel: ParallelConfig = ParallelConfig()
@@ -104,6 +110,16 @@ class RunConfig(Table):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two data sets are called {twice[0]!r}; each is a head of its own and needs its own name")
+        return self
+
+    @model_validator(mode="after")
+    def _known_heads(self) -> Self:
+        if self.fine_tune is not None:
+            self.fine_tune.check([dataset.name for dataset in self.dataset], self.output / "model.safetensors")
+            if self.parallel.tasks and (self.fine_tune.freeze or self.fine_tune.lora):
+                raise ValueError(
+                    "parallel.tasks divides weights that are all learnt; leave out fine_tune.freeze and lora"
+                )
         return self
 
     @model_validator(mode="after")
@@ -155,6 +171,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     data = _read(path)
     for override in overrides:
         _override(data, override)
+    try:
+        inherit(data, path.parent)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     # by way of JSON, for there strict means: numbers are numbers, true is not 1, and a list may be a tuple
     text = json.dumps(data, default=str)
     try:

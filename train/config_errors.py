@@ -37,7 +37,7 @@ def _sentence(details: Any, root: type[BaseModel], data: Any) -> str:
         return f"{where}: {details['ctx']['error']}" if where else str(details["ctx"]["error"])
     if kind == "union_tag_invalid":
         tags = [str(model.model_fields["name"].default) for model in models]
-        return f"{where}.name is {given['name']!r}; it must be {_listed(tags)}{_near(str(given['name']), tags)}"
+        return f"{where}.name is {given['name']!r}; it must be {_listed(tags)}{near(str(given['name']), tags)}"
     return f"{where} is {_given(kind, given)}; {_allowed(kind, where, details)}"
 
 
@@ -72,16 +72,17 @@ def _unknown_key(location: Sequence[str | int], root: type[BaseModel], data: Any
     names, models = _walk(location[:-1], root)
     key, where = str(location[-1]), _dotted(names, data)
     keys = sorted({name for model in models for name in model.model_fields})
-    near = _near(key, keys)
-    if not near:
+    meant = near(key, keys)
+    if not meant:
         elsewhere = [path for path in _all_keys(root) if path.split(".")[-1] == key]
-        near = f"; did you mean {elsewhere[0]}?" if elsewhere else f"; it has {', '.join(keys)}"
-    return f"unknown key {key!r} in {f'[{where}]' if where else 'the run file'}{near}"
+        meant = f"; did you mean {elsewhere[0]}?" if elsewhere else f"; it has {', '.join(keys)}"
+    return f"unknown key {key!r} in {f'[{where}]' if where else 'the run file'}{meant}"
 
 
-def _near(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+def near(word: str, words: Sequence[str]) -> str:
+    """The end of a sentence that names the nearest word; nothing where none is near."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from potentials.backbones import AnyBackboneConfig
 from potentials.backbones.painn import PaiNNConfig
 from potentials.output_config import OutputConfig, distinct
-from train.config_paths import expand
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -50,19 +48,12 @@ class PotentialTable(Table):
         head_width: hidden features of each branch.
         charge_and_spin: let total charge and spin of the structure act on its atoms.
         output: what the potential gives beyond energy, forces and stress, one table each.
-        start_from: a checkpoint of the same backbone, whose weights are begun with.
     """
 
     backbone: Annotated[AnyBackboneConfig, BeforeValidator(_default_backbone)] = PaiNNConfig()
     head_width: PositiveInt = 64
     charge_and_spin: bool = False
     output: tuple[OutputConfig, ...] = ()
-    start_from: Path | None = None
-
-    @field_validator("start_from", mode="before")
-    @classmethod
-    def _absolute_path(cls, value: Any, info: ValidationInfo) -> Any:
-        return expand(value, Path((info.context or {}).get("base", "."))) if isinstance(value, str) else value
 
     @field_validator("output")
     @classmethod
@@ -172,6 +163,8 @@ class OptimizerConfig(Table):
         final_fraction: part of `learning_rate` that the cosine ends at.
         clip_norm: largest norm of the gradient; "none" for no bound.
         ema_decay: of the averaged weights, which are those evaluated and exported; "none" for no average.
+        backbone_rate: times the learning rate, for the weights of the backbone: below 1 they stay nearer to where they
+            began than those of the heads.
     """
 
     learning_rate: Positive = 2e-3
@@ -181,6 +174,7 @@ class OptimizerConfig(Table):
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     clip_norm: OptionalPositive = 10.0
     ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_none_by_name)] = 0.99
+    backbone_rate: Positive = 1.0
 
 
 class StopConfig(Table):

@@ -120,6 +120,8 @@ def loop(run: Run, asked: Callable[[], bool]) -> str:
     def out_of_patience() -> bool:
         return stop.patience is not None and position.worse >= stop.patience
 
+    if run.config.fine_tune is not None and not position.steps:
+        run.record(run.validate(), 0.0)
     while position.epoch < stop.epochs and not out_of_patience():
         began = time.perf_counter()
         if reason := run.train_epoch(pause):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from potentials.backbones.base import N_ELEMENTS
 from train.config import OptimizerConfig
+from train.freezing import trainable
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW remembers of each parameter."""
@@ -34,7 +36,7 @@ class Optimizer:
     Matrices decay; biases, norms and element embeddings do not (they are vectors of meaning, not maps).
 
     Args:
-        module: its parameters are stepped in place.
+        module: those of its parameters that are not frozen are stepped in place.
         config: settings.
         extra: parameters beside those of the module, by name: log-variances of a loss. They are stepped `EXTRA_RATE`
             times as fast, and neither decay nor count in the norm that is clipped, nor are they averaged.
@@ -51,8 +53,8 @@ class Optimizer:
     ) -> None:
         self.config, self.elements = config, elements
         self.steps = 0
-        self.names = [name for name, _ in module.named_parameters()]
-        self.whole = [parameter for _, parameter in module.named_parameters()]
+        learnt = trainable(module)
+        self.names, self.whole = list(learnt), list(learnt.values())
         embeddings = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
         tables = [elements is not None and id(p) in embeddings and len(p) == N_ELEMENTS for p in self.whole]
         self.rows = [elements if table else None for table in tables]
@@ -61,14 +63,26 @@ class Optimizer:
             for parameter, rows in zip(self.whole, self.rows, strict=True)
         ]
         no_decay = [p.dim() <= 1 or id(p) in embeddings for p in self.whole]
-        decayed = [p for p, without in zip(self.parameters, no_decay, strict=True) if not without]
-        kept = [p for p, without in zip(self.parameters, no_decay, strict=True) if without]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        groups = self._groups([0.0 if without else config.weight_decay for without in no_decay])
         self.adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
         self.extra = dict(extra or {})
         if self.extra:
             self.adam.add_param_group({"params": list(self.extra.values()), "weight_decay": 0.0, "faster": EXTRA_RATE})
         self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    def _groups(self, decays: Sequence[float]) -> list[dict[str, Any]]:
+        """Parameters of one decay and one rate each; `decays` are of the parameters."""
+        rate = self.config.backbone_rate
+        rates = [rate if name.startswith(("backbone.", "context.")) else 1.0 for name in self.names]
+        kinds = list(zip(decays, rates, strict=True))
+        return [
+            {
+                "params": [p for p, own in zip(self.parameters, kinds, strict=True) if own == kind],
+                "weight_decay": kind[0],
+                "faster": kind[1],
+            }
+            for kind in dict.fromkeys(kinds)
+        ]
 
     def step(
         self, gradients: list[Tensor], progress: float, extra: Sequence[Tensor] = (), norm: Tensor | None = None

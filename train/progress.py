@@ -107,7 +107,8 @@ class Reporter:
     def validated(self, row: dict[str, Any]) -> None:
         """One line for a validation."""
         self._atoms, self._since = 0, time.perf_counter()  # validation is not the speed of training
-        parts = [f"epoch {row['epoch']:>4}  loss {row['train_loss']:.4f}"]
+        loss = "as it begins" if row["train_loss"] is None else f"loss {row['train_loss']:.4f}"
+        parts = [f"epoch {row['epoch']:>4}  {loss}"]
         if row["valid_loss"] is not None:
             parts[0] += f" valid {row['valid_loss']:.4f}"
         for name, errors in row["valid"].items():

@@ -18,7 +18,6 @@ from potentials.quantities import TRAINABLE
 from train.balance import Balance
 from train.config import RunConfig, dump_config
 from train.data import Dataset
-from train.e0 import references_for
 from train.evaluation import Evaluate, Judge, Validation, gathered, predict, validate
 from train.export import export
 from train.group import ALONE, Group
@@ -26,14 +25,13 @@ from train.guard import TrainingError
 from train.journal import Journal, Row, write_json
 from train.labelled import Labelled
 from train.layout import Layout
+from train.learner import AdaptedStep, Learner
 from train.optimizer import Optimizer, learning_rate
-from train.output_scales import set_output_scales
 from train.progress import Reporter
 from train.sampling import Loader
 from train.shared_step import Shared, shared_step
-from train.start import start_from, with_neighbours
+from train.start import begin, with_neighbours
 from train.state import Position, RunState, check_same_run, load_state, restore, save_state
-from train.step import LossAndGradients
 from train.tasks import with_labels
 
 STATE, MODEL = "state.safetensors", "model.safetensors"
@@ -73,15 +71,9 @@ class Run:
         self.device = group.place(choose_device(config.device))
         made_of = with_neighbours(config.potential_config(), datasets)
         self.potential = Potential(made_of, seed=config.seed).to(self.device)
-        for dataset, table in zip(datasets, config.dataset, strict=True):
-            e0, scale, shift = references_for(dataset, table)
-            self.potential.references.set_head(dataset.name, e0, scale=scale, shift=shift)
         known = {quantity for dataset in datasets for quantity in dataset.quantities}
         self.tasks = with_labels(config.tasks(), known)
-        set_output_scales(self.potential, datasets, self.tasks)
-        if config.potential.start_from is not None:
-            new = start_from(self.potential, config.potential.start_from)
-            reporter.say(f"weights of {config.potential.start_from}; {len(new)} tensors start at random")
+        self.learner = begin(self.potential, config, datasets, self.tasks, (reporter, group))
         self.averaged = Potential(made_of).to(self.device).requires_grad_(requires_grad=False)
         restore(self.averaged, self.potential.state_dict())
         self.best = {name: value.clone() for name, value in self.potential.state_dict().items()}
@@ -95,15 +87,16 @@ class Run:
     def lay_out(self, layout: Layout) -> None:
         """Everything that depends on how the work is laid out in steps and processes; nothing is learnt yet."""
         self.layout, self.structures, self.plan, self.division = layout, layout.structures, layout.plan, layout.division
+        self.learner = Learner(self.division.potential, self.learner.factors)
         self.step = self.make_step()
-        self.balance = Balance(self.config.loss, self.tasks, self.division.potential)
+        self.balance = Balance(self.config.loss, self.tasks, self.learner)
         elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
-        self.optimizer = Optimizer(self.division.potential, self.config.optimizer, self.balance.parameters, elements)
+        self.optimizer = Optimizer(self.learner, self.config.optimizer, self.balance.parameters, elements)
 
-    def make_step(self) -> LossAndGradients:
+    def make_step(self) -> AdaptedStep:
         """Loss and gradients of the heads of this process."""
         weights = [self.weights[which] for which in self.division.own]
-        return LossAndGradients(self.division.potential, self.tasks, weights, compiled=self.compiled)
+        return self.learner.step(self.tasks, weights, compiled=self.compiled)
 
     def go_without_compiling(self) -> None:
         """The same run, computed eagerly; its settings stay those asked for."""
@@ -152,6 +145,7 @@ class Run:
         result = shared.result
         given = result.gradients, self.done(self.epochs()), self.balance.gradients(result)
         norm = self.optimizer.step(*given, self.division.norm(result.gradients))
+        self.learner.merge()
         position.batches = self.layout.after_step(position.batches)
         position.steps += 1
         tally = position.tally
@@ -177,29 +171,33 @@ class Run:
 
     def averaged_state(self) -> dict[str, Tensor]:
         """All tensors of the potential with the averaged weights."""
-        return {**self.potential.state_dict(), **self.optimizer.averaged()}
+        return {**self.potential.state_dict(), **self.learner.merged(self.optimizer.averaged())}
 
     def record(self, validation: Validation, epoch_seconds: float) -> None:
-        """Journal, best weights and patience after a validation; without validation data the training loss judges."""
+        """Journal, best weights and patience after a validation; without validation data the training loss judges.
+
+        Before the first step it is of epoch 0: what a run begins with.
+        """
         position, tally = self.position, self.position.tally
+        epoch = position.epoch + 1 if position.steps else 0
         if not math.isfinite(validation.loss):
             raise TrainingError(
-                f"the validation loss of epoch {position.epoch + 1} is {validation.loss}; begin anew with a lower"
+                f"the validation loss of epoch {epoch} is {validation.loss}; begin anew with a lower"
                 " optimizer.learning_rate"
             )
-        train_loss = tally.loss / max(1, tally.structures)
+        train_loss = tally.loss / max(1, tally.structures) if epoch else None
         valid_loss = validation.loss if any(dataset.valid for dataset in self.datasets) else None
         judged = train_loss if valid_loss is None else valid_loss
-        if judged < position.best_loss:
-            position.best_loss, position.best_epoch, position.worse = judged, position.epoch + 1, 0
+        if judged is not None and judged < position.best_loss:
+            position.best_loss, position.best_epoch, position.worse = judged, epoch, 0
             self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
-        else:
+        elif epoch:
             position.worse += 1
         row: Row = {
             "step": position.steps,
-            "epoch": position.epoch + 1,
+            "epoch": epoch,
             "seconds": round(position.seconds, 3),
-            "learning_rate": learning_rate(self.done(position.epoch + 1), self.config.optimizer),
+            "learning_rate": learning_rate(self.done(epoch), self.config.optimizer),
             "train_loss": train_loss,
             "valid_loss": valid_loss,
             "best_epoch": position.best_epoch,
@@ -224,6 +222,7 @@ class Run:
         if not self.group.first:
             return
         tensors |= {f"balance.{name}": value for name, value in self.balance.state().items()}
+        tensors |= {f"learner.{name}": value for name, value in self.learner.state().items()}
         config = dump_config(self.config)
         config["batch"]["per_step"] = self.layout.per_step
         state = RunState(self.position, config, self.fingerprints(), tensors)
@@ -243,9 +242,11 @@ class Run:
         self.best = {name: value.to(self.device) for name, value in state.part("best.").items()}
         self.optimizer.load_state(state.part("optimizer."), state.position.steps)
         self.balance.load_state(state.part("balance."))
+        self.learner.load_state(state.part("learner."))
         self.position = state.position
         if self.journal:
-            self.journal.rewind(self.position.epoch)
+            # a run that stopped before its first step looks again at what it begins with
+            self.journal.rewind(self.position.epoch if self.position.steps else -1)
 
     def fingerprints(self) -> dict[str, dict[str, str]]:
         """Content hashes of all splits."""

@@ -13,7 +13,7 @@ from train.division import Division
 from train.group import Group
 from train.guard import finite, not_finite, suspects
 from train.labelled import Labelled
-from train.step import LossAndGradients, StepResult
+from train.step import Step, StepResult
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Shared:
 
 
 def shared_step(
-    step: LossAndGradients,
+    step: Step,
     batches: Sequence[Labelled],
     division: Division,
     factors: Tensor | None = None,
@@ -69,14 +69,14 @@ def shared_step(
 
 
 def _parts(
-    step: LossAndGradients,
+    step: Step,
     batches: Sequence[Labelled],
     division: Division,
     factors: Tensor | None,
     totals: Tensor,
 ) -> tuple[StepResult, tuple[bool, list[str]] | None]:
     """The parts of all processes together, and which structures of this one are to blame if any are."""
-    parameters = list(step.potential.parameters())
+    parameters = step.weights
     gradients = [torch.zeros_like(parameter) for parameter in parameters]
     terms = torch.zeros_like(totals)
     found = None

@@ -1,16 +1,20 @@
-"""What weights a run begins with: random ones that suit its structures, or those of another run."""
+"""What a run begins with: weights that suit its structures or those of a checkpoint, references, and what is learnt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 
 from potentials.backbones.base import CountingConfig
-from potentials.checkpoint import load_checkpoint
 from potentials.potential import Potential, PotentialConfig
+from train.config import RunConfig
 from train.data import Dataset
+from train.e0 import references_for
+from train.fine_tuning import FineTuning
+from train.group import Group
+from train.learner import Learner
+from train.output_scales import set_output_scales
+from train.progress import Reporter
+from train.tasks import Task
 
 
 def with_neighbours(config: PotentialConfig, datasets: Sequence[Dataset]) -> PotentialConfig:
@@ -28,35 +32,41 @@ def with_neighbours(config: PotentialConfig, datasets: Sequence[Dataset]) -> Pot
     return config.model_copy(update={"backbone": counted})
 
 
-def start_from(potential: Potential, path: Path) -> list[str]:
-    """Copy the weights of a checkpoint into a potential by name: the backbone, and heads and outputs of the same.
+def begin(
+    potential: Potential,
+    config: RunConfig,
+    datasets: Sequence[Dataset],
+    tasks: Sequence[Task],
+    told: tuple[Reporter, Group],
+) -> Learner:
+    """Give a potential its references, and what a checkpoint has of it.
 
-    References, scales and shifts are not copied: they are fitted to the data of this run.
+    Args:
+        potential: with random weights; stays where it is.
+        config: of the run.
+        datasets: those of its heads.
+        tasks: terms of the loss.
+        told: who hears of it, and the processes that begin alike.
 
     Returns:
-        Names of the weights that the checkpoint does not have: these start at random.
+        What is to be learnt of the potential.
 
     Raises:
-        ValueError: it is no checkpoint, its backbone is another, or it sees charge and spin and this one does not.
+        ValueError: references cannot be fitted; as `FineTuning`.
     """
-    source, _ = load_checkpoint(path)
-    was, now = source.config.backbone.model_dump(), potential.config.backbone.model_dump()
-    keys = sorted((was.keys() | now.keys()) - {"average_neighbours"})  # which random weights alone depend on
-    different = [key for key in keys if was.get(key) != now.get(key)]
-    if different:
-        key = different[0]
-        raise ValueError(
-            f"potential.start_from: {path} has backbone.{key} = {was.get(key)!r} and the run file {now.get(key)!r};"
-            " they must be the same"
-        )
-    if source.context is not None and potential.context is None:
-        raise ValueError(f"potential.start_from: {path} sees charge and spin; set potential.charge_and_spin = true")
-    given = dict(source.named_parameters())
-    missing = []
-    with torch.no_grad():
-        for name, weight in potential.named_parameters():
-            if name in given and given[name].shape == weight.shape:
-                weight.copy_(given[name])
-            else:
-                missing.append(name)
-    return missing
+    reporter, group = told
+    tuning = None if config.fine_tune is None else FineTuning(config.fine_tune, potential)
+    for dataset, table in zip(datasets, config.dataset, strict=True):
+        if tuning is None or dataset.name not in tuning.origins:
+            e0, scale, shift = references_for(dataset, table)
+            potential.references.set_head(dataset.name, e0, scale=scale, shift=shift)
+    set_output_scales(potential, datasets, tasks)
+    if tuning is None:
+        return Learner(potential)
+    tuning.copy_weights()
+    with reporter.reading() as progress:
+        tuning.copy_references(datasets, config.dataset, (group, progress))
+    learner = tuning.learner(config.seed)
+    for line in tuning.report(datasets, learner):
+        reporter.say(line)
+    return learner

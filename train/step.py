@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potentials.compiled import check_compiler, compile_function, example_inputs, pad_graphs, weights_and_buffers
 from potentials.derivatives import TensorInputs, prepare
@@ -25,7 +25,7 @@ class StepResult:
 
     Attributes:
         loss: scalar.
-        gradients: one per parameter, in the order of ``potential.parameters()``; zero where the batch has no say.
+        gradients: one per weight that is learnt, in the order of ``step.weights``; zero where the batch has no say.
         predicted: energy [G] and what else the loss has terms of: forces [N, 3], stress [G, 3, 3], outputs.
         terms: [T] the loss of each task; their sum is the loss. 0 where the batch has no label of it.
         known: [T] whether the batch has labels of the task.
@@ -38,8 +38,25 @@ class StepResult:
     known: Tensor
 
 
+class Step(Protocol):
+    """A batch to loss and gradients: `LossAndGradients`, or one whose gradients are of other weights."""
+
+    potential: Potential
+    tasks: tuple[Task, ...]
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """What gradients are of, in their order."""
+
+    def totals(self, batch: Labelled) -> Tensor:
+        """See `LossAndGradients`."""
+
+    def __call__(self, batch: Labelled, factors: Tensor | None = None, totals: Tensor | None = None) -> StepResult:
+        """See `LossAndGradients`."""
+
+
 class LossAndGradients:
-    """Loss and its gradients with respect to all weights.
+    """Loss and its gradients with respect to all weights that are not frozen (``requires_grad``) when it is made.
 
     Args:
         potential: the weights are read from it at every call.
@@ -66,8 +83,13 @@ class LossAndGradients:
         self._derivatives = any(task.name in {"forces", "stress"} for task in counting)
         self._predicted = tuple(dict.fromkeys(["energy", *(task.name for task in counting)]))
         self._function: Callable[..., tuple[Tensor, ...]] | None = None
-        self._names = [name for name, _ in potential.named_parameters()]
+        self._names = [name for name, weight in potential.named_parameters() if weight.requires_grad]
         self._state = weights_and_buffers(potential)
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """What gradients are of, in their order."""
+        return [self.potential.get_parameter(name) for name in self._names]
 
     def totals(self, batch: Labelled) -> Tensor:
         """[T] weight of the labels of each task in a batch: sums over all batches of a step are what it divides by."""
@@ -126,10 +148,10 @@ class LossAndGradients:
     def _eager(self, inputs: TensorInputs, targets: Targets, divisors: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
             results = self.potential(inputs, derivatives=self._derivatives)
-            return self._differentiate(results, targets, divisors, list(self.potential.parameters()))
+            return self._differentiate(results, targets, divisors, self.weights)
 
     def _differentiate(
-        self, results: Mapping[str, Tensor], targets: Targets, divisors: Tensor, weights: list[Tensor]
+        self, results: Mapping[str, Tensor], targets: Targets, divisors: Tensor, weights: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         terms = loss_sums(results, targets, self.tasks) / divisors
         gradients = torch.autograd.grad(terms.sum(), weights, allow_unused=True)

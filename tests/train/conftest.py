@@ -12,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from train.config import RunConfig
+from train.loop import train
 
 SMALL = {"backbone": {"name": "painn", "cutoff": 4.0, "width": 8, "depth": 2, "radial_size": 6}, "head_width": 16}
 
@@ -79,3 +80,19 @@ def write_molecules(tmp_path: Path) -> Callable[[int], str]:
         return "molecules.extxyz"
 
     return make
+
+
+@pytest.fixture
+def write_alloys(tmp_path: Path) -> Callable[[int], None]:
+    """Writes more alloys in the place of the eight that are learnt from."""
+
+    def make(count: int) -> None:
+        write(tmp_path / "train.extxyz", alloys(count))
+
+    return make
+
+
+@pytest.fixture
+def pretrained(make_config: MakeConfig) -> str:
+    """The path of a checkpoint of the head "emt"."""
+    return str(train(make_config("first", stop={"epochs": 3})).checkpoint)

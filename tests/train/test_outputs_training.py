@@ -217,9 +217,9 @@ def test_direct_forces_alone_need_no_derivatives_and_help_the_exact_ones(
     errors = first.errors["emt"]
     assert errors["direct_forces_mae_eV_per_A"] < 0.5 * errors["trivial_direct_forces_mae_eV_per_A"]
 
-    tuned = {**settings, "start_from": str(first.checkpoint)}
     after = {"stop": {"epochs": 10}, **common}
-    exact = train(make_config("exact", potential=tuned, **after)).errors["emt"]
+    tuned = {"start_from": str(first.checkpoint)}
+    exact = train(make_config("exact", potential=settings, fine_tune=tuned, **after)).errors["emt"]
     cold = train(make_config("cold", potential=settings, **after)).errors["emt"]
     assert exact["forces_mae_eV_per_A"] < 0.8 * cold["forces_mae_eV_per_A"]
 
@@ -229,7 +229,8 @@ def test_start_from_another_potential(make_config: MakeConfig, two_data_sets: Ma
     checkpoint = str(train(first).checkpoint)
 
     def start(**table: Any) -> Run:
-        config = make_config("second", potential={"backbone": BACKBONE, "start_from": checkpoint, **table})
+        tuning = {"start_from": checkpoint}
+        config = make_config("second", potential={"backbone": BACKBONE, **table}, fine_tune=tuning)
         return Run(config, load_datasets(config), Reporter())
 
     run = start(charge_and_spin=True, output=[{"name": "magmoms"}])
@@ -241,5 +242,7 @@ def test_start_from_another_potential(make_config: MakeConfig, two_data_sets: Ma
         assert torch.equal(average, run.potential.get_parameter(name))
     with pytest.raises(ValueError, match=r"sees charge and spin; set potential.charge_and_spin = true"):
         start()
-    with pytest.raises(ValueError, match=r"has backbone\.width = 16 and the run file 8; they must be the same"):
+    with pytest.raises(
+        ValueError, match=r"has potential\.backbone\.width = 16 and the run file 8; they must be the same"
+    ):
         start(backbone={**BACKBONE, "width": 8}, charge_and_spin=True)

@@ -52,6 +52,8 @@ def test_fine_tuning_on_structures_with_other_neighbours(make_config: MakeConfig
     backbone = {"name": "ember", "average_neighbours": 3.0, **SMALL}
     first = train(make_config("first", potential={"backbone": backbone}, stop={"epochs": 1}))
     del backbone["average_neighbours"]
-    second = made(make_config("second", potential={"backbone": backbone, "start_from": str(first.checkpoint)}))
+    second = made(
+        make_config("second", potential={"backbone": backbone}, fine_tune={"start_from": str(first.checkpoint)})
+    )
     source = load_checkpoint(first.checkpoint)[0].state_dict()
     assert all(torch.equal(weight, source[name]) for name, weight in second.potential.named_parameters())
