@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from potentials.durable import replaced
 
 KEY = "gfm_ase_run"
 FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step")
@@ -73,16 +74,10 @@ class RunState:
 
 def save_state(path: Path, state: RunState) -> None:
     """Write the state; the file of before stays until the new one is complete."""
-    beside = path.with_name(f".{path.name}.tmp")
     metadata = {"position": asdict(state.position), "config": state.config, "data": state.data}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
-    try:
+    with replaced(path) as beside:
         save_file(tensors, beside, metadata={KEY: json.dumps(metadata)})
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> RunState:
