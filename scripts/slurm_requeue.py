@@ -107,7 +107,9 @@ def main() -> None:
         print(f"job {job}: the same with sbatch {' '.join(options[:-1])} {BATCH.relative_to(ROOT)}", flush=True)
         states = watched(job)
         log = Path("job.log").read_text(encoding="utf-8")
-        print("  " + "\n  ".join(line for line in log.splitlines() if line.strip() and "slurm" not in line))
+        for line in log.splitlines():
+            if line.lower().startswith(("stopped", "ended", "srun: error")):
+                print(f"    {line}")
         if not states[-1].startswith("COMPLETED") or states[-1].endswith(" 0"):
             sys.exit(f"the job was to be requeued and completed, and is {states[-1]}")
         one, other = (load_file(f"{name}/model.safetensors") for name in ("whole", "stopped"))

@@ -48,7 +48,9 @@ def at(moment: str, deed: Callable[[], None]) -> None:
         if calls == 1 + (moment in SECOND_TIME):
             if moment == "writing":
                 path = given[0]
-                path.with_name(f".{path.name}.tmp").write_bytes(b"half a state")
+                folder = path.with_name(f".{path.name}.tmp")
+                folder.mkdir()
+                (folder / "half").write_bytes(b"half a state")
             deed()
         return real(*given, **named)
 
