@@ -99,11 +99,12 @@ class Joined(Group):
 
     Attributes:
         heart: by which they see each other live.
+        patience: how long they wait for each other.
     """
 
-    def __init__(self, launch: Launch, heart: Heartbeat) -> None:
+    def __init__(self, launch: Launch, heart: Heartbeat, patience: timedelta) -> None:
         super().__init__(launch)
-        self.heart = heart
+        self.heart, self.patience = heart, patience
 
     def place(self, device: torch.device) -> torch.device:
         """See `Group`."""
@@ -144,7 +145,7 @@ class Joined(Group):
 
     def broadcast(self, message: bytes, source: int) -> bytes:
         """See `Group`."""
-        with _others_there():
+        with _others_there(self.heart):
             size = torch.tensor([len(message)])
             dist.broadcast(size, source)
             content = torch.zeros(int(size), dtype=torch.uint8)
@@ -155,8 +156,8 @@ class Joined(Group):
 
     def part(self, ranks: Sequence[int]) -> Group:
         """See `Group`."""
-        with _others_there():
-            return Part(self, dist.new_group(list(ranks)))
+        with _others_there(self.heart):
+            return Part(self, dist.new_group(list(ranks), timeout=self.patience))
 
     def wait(self) -> None:
         """See `Group`."""
@@ -174,11 +175,11 @@ class Part(Group):
 
     def __init__(self, whole: Joined, handle: dist.ProcessGroup) -> None:
         super().__init__(whole.launch)
-        self._handle = handle
+        self._heart, self._handle = whole.heart, handle
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
-        with _others_there():
+        with _others_there(self._heart, all_meet=False):
             dist.all_reduce(tensor, group=self._handle)
         return tensor
 
@@ -190,8 +191,8 @@ class LostError(ValueError):
 
 
 @contextlib.contextmanager
-def _others_there(heart: Heartbeat | None = None) -> Iterator[None]:
-    if heart:
+def _others_there(heart: Heartbeat | None = None, *, all_meet: bool = True) -> Iterator[None]:
+    if heart and all_meet:
         heart.met()
     try:
         yield
@@ -234,7 +235,7 @@ def joined(device: str, patience: timedelta = PATIENCE) -> Iterator[Group]:
         )
     last_word = ""
     try:
-        group = Joined(launch, heart)
+        group = Joined(launch, heart, patience)
         yield group
         group.wait()  # who leaves early closes connections that others still use
     except BaseException as error:

@@ -111,8 +111,13 @@ class Store:
 
     def check(self) -> Iterator[tuple[str, str | None]]:
         """Each shard, and what is wrong with it, if anything: its checksum, and whether its labels are numbers."""
-        for record, shard in zip(self.manifest.shards, self.shards, strict=True):
-            yield record.file, _wrong(self.folder / record.file, record, shard)
+        for number, record in enumerate(self.manifest.shards):
+            yield record.file, self.wrong(number)
+
+    def wrong(self, number: int) -> str | None:
+        """What is wrong with a shard, if anything, see `check`."""
+        record = self.manifest.shards[number]
+        return _wrong(self.folder / record.file, record, self.shards[number])
 
     def _joined(self, parts: Sequence[_Part], order: Array, names: Sequence[str] | None) -> Records:
         counts = np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)])
@@ -163,6 +168,12 @@ class _Part:
         first = shard["first_atom"]
         begin = first[numbers]
         counts = first[numbers + 1] - begin
+        record = store.manifest.shards[number]
+        if min(begin.min(), counts.min()) < 0 or (begin + counts).max() > record.atoms:
+            raise StoreError(
+                f"{store.folder / record.file} is damaged: its structures are not where it says; gfm-ase data validate"
+                f" {store.folder} looks at all shards; copy the store again, or convert the data again"
+            )
         return _Part(shard, store.manifest.shards[number].sources, numbers, counts, _ranges(begin, counts))
 
     def array(self, name: str, empty: Array | None, *, per_atom: bool) -> Array:
