@@ -13,6 +13,16 @@ from gfm_ase.commands.errors_table import errors_table
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+RESUME = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last saved state, to the same numbers as without a stop.")
+]
+GO_ON = Annotated[
+    bool, typer.Option("--continue", help="--resume where there is a state, else begin: the same command for both.")
+]
+OVERWRITE = Annotated[
+    bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
+]
+
 
 def train(
     run_file: Annotated[
@@ -28,22 +38,16 @@ def train(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last saved state, to the same numbers as without a stop.")
-    ] = False,
-    go_on: Annotated[
-        bool, typer.Option("--continue", help="--resume where there is a state, else begin: the same command for both.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
-    ] = False,
+    resume: RESUME = False,
+    go_on: GO_ON = False,
+    overwrite: OVERWRITE = False,
 ) -> None:
     """Train one potential on one or several data sets, each with its own head.
 
     Leaves in the folder `output` of the run file: model.safetensors (the checkpoint), errors.json (on the test splits),
     journal.csv and journal.jsonl (how it went), config.json and environment.json (what made it), and state.safetensors
-    (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once. So do SIGTERM, SIGUSR1 and the near
-    end of a Slurm job, with exit code 75: to be resumed.
+    (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once. SIGTERM, SIGUSR1 and the near end
+    of a Slurm job save the state and end with exit code 75: to be resumed.
 
     Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200
 
