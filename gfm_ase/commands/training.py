@@ -54,10 +54,9 @@ def train(
     Several processes share each step: mpiexec -n 4 gfm-ase train run.toml, srun gfm-ase train run.toml, or
     torchrun --nproc-per-node 4 --no-python gfm-ase train run.toml.
     """
+    from train import loop
     from train.config import load_config
     from train.group import joined
-    from train.loop import train as run_training
-    from train.loop import where_it_stands
     from train.stopping import TO_BE_RESUMED
 
     if resume + overwrite + go_on > 1:
@@ -68,8 +67,8 @@ def train(
     with joined(config.device, timedelta(minutes=config.stop.unanswered_minutes)) as group:
         console = Console(quiet=not group.first)
         if go_on:
-            resume, overwrite = where_it_stands(config.output, group)
-        result = run_training(config, resume=resume, overwrite=overwrite, console=console, group=group)
+            resume, overwrite = loop.where_it_stands(config.output, group)
+        result = loop.train(config, resume=resume, overwrite=overwrite, console=console, group=group)
     if result.checkpoint is None:
         announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
         raise typer.Exit(TO_BE_RESUMED if result.reason == "terminated" else INTERRUPTED)
