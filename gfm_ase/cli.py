@@ -67,7 +67,7 @@ def options(
 
 
 def main() -> None:
-    """Run a command; what a user got wrong is one red sentence and exit code 2."""
+    """Run a command; what a user got wrong is one red sentence and exit code 2, other errors may have theirs."""
     # the 3×3 matrices of a relaxed cell gain nothing from threads, which take ten times as long where a core is busy
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
@@ -77,7 +77,7 @@ def main() -> None:
             raise
         message = Text.assemble((f"error{_of_process()}:", "bold red"), f" {_sentence(error)}")
         Console(stderr=True).print(message, soft_wrap=True, highlight=False)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", 2))
 
 
 def _of_process() -> str:

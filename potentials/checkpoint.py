@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from potentials.durable import replaced
 from potentials.manifest import DTYPES, FORMAT_VERSION, Manifest, golden_structure
 from potentials.potential import Potential
 
@@ -72,14 +71,9 @@ def save_checkpoint(path: Path | str, potential: Potential, manifest: Manifest) 
     text = manifest.model_dump_json()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with replaced(path) as beside:
         save_file(tensors, beside, metadata={KEY: text, DIGEST: _digest(text, tensors)})
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+        beside.chmod(0o644)
 
 
 def read_manifest(path: Path | str) -> Manifest:

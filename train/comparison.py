@@ -27,9 +27,9 @@ from train.config_errors import sentences
 from train.data import load_datasets
 from train.export import environment
 from train.journal import write_json
-from train.loop import stop_signals
 from train.run import STATE
 from train.state import first_difference
+from train.stopping import stop_signals
 
 LOG, LOCK = "log.txt", ".lock"
 POLL_SECONDS = 0.2
@@ -178,7 +178,7 @@ def _row_of(comparison: Comparison, name: str, data: dict[str, dict[str, str]], 
     return train(member)
 
 
-def _train(member: Member, lock: int, asked: Callable[[], bool], watcher: Watcher) -> Row:
+def _train(member: Member, lock: int, asked: Callable[[], int], watcher: Watcher) -> Row:
     """One backbone in a process of its own, which ends with this one; waiting where it was interrupted."""
     folder, name = member.config.output, member.config.potential.backbone.name
     if not (folder / STATE).exists():

@@ -109,6 +109,7 @@ class DatasetConfig(Table):
         weight: of this data set in the loss.
         repeat: how often each of its structures comes in an epoch of the run; 0.1 is a tenth of them, another one each
             time.
+        checksums: compare all shards of stores with their checksums before the training, which reads them whole.
         in_memory: true holds structures and graphs in memory, false reads them from a store as they are needed, and
             "shared" from the memory of all processes, each of which holds a part of the store (mpiexec); without,
             splits from stores with more than 500,000 atoms are read as they are needed.
@@ -135,6 +136,7 @@ class DatasetConfig(Table):
     e0: Literal["fit"] | dict[str, float] = "fit"
     weight: Positive = 1.0
     repeat: Positive = 1.0
+    checksums: bool = False
     in_memory: bool | Literal["shared"] | None = None
     max_force: OptionalPositive = None
     on_bad: Literal["raise", "drop"] = "raise"

@@ -184,11 +184,16 @@ class StopConfig(Table):
         epochs: passes over all training structures.
         patience: validations without a better one before the run ends; "none" to go on.
         max_minutes: wall time of the run; "none" for no bound.
+        job_end_minutes: before the end of the Slurm job, where it is known, that the state is saved and the run ends;
+            "none" not to look.
+        unanswered_minutes: how long a process waits for another one that does not answer before the run ends.
     """
 
     epochs: PositiveInt = 100
     patience: OptionalPositiveInt = None
     max_minutes: OptionalPositive = None
+    job_end_minutes: OptionalPositive = 2.0
+    unanswered_minutes: Positive = 30.0
 
 
 class LogConfig(Table):

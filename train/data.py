@@ -20,6 +20,7 @@ from train.reading import overlooked, read_frames
 from train.reading_outputs import labelled
 from train.sieve import Progress, Sieve
 from train.splits import held_back, repeated
+from train.store.verified import verify_stores
 from train.streaming import streamed, streams
 from train.structures import Held, Joined, Structures
 from train.summary import Summary, summarise
@@ -125,6 +126,7 @@ def load_datasets(config: RunConfig, progress: Progress | None = None, group: Gr
         ValueError: as `read_frames`; a frame without a graph (unless `on_bad` is "drop"); a split whose files hold
             nothing that can be used, or too few structures for a validation split.
     """
+    verify_stores(config.dataset, progress, group)
     return [_load(index, config, progress, group) for index in range(len(config.dataset))]
 
 

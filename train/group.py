@@ -13,15 +13,17 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from potentials.devices import choose_device
+from train.heartbeat import LEFT, Heartbeat
 from train.launch import Launch, find_launch, first_host
 
 BACK_ENDS = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl", "cpu": "gloo"}
 """Of torch.distributed, by the kind of device; RCCL calls itself NCCL."""
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others before it takes them for lost."""
+"""How long a process waits for the others before it takes them for lost, unless told otherwise."""
 
 FIRST_PORT, PORTS = 20_000, 20_000
 SIOCGIFADDR = 0x8915
@@ -82,17 +84,27 @@ class Group:
         if not self.launch.local_rank:
             self.wait()
 
-    def agree(self, seconds: float, asked: bool) -> tuple[float, bool]:
-        """The clock of the first, and whether anyone was asked to stop: the same on all processes."""
-        told = self.sum(torch.tensor([seconds if self.first else 0.0, float(asked)], dtype=torch.float64))
-        return float(told[0]), bool(told[1])
+    def agree(self, seconds: float, asked: int) -> tuple[float, int]:
+        """The clock of the first, and the most urgent `train.stopping.Asked` of any: the same on all processes."""
+        told = [seconds if self.first else 0.0, float(asked == 1), float(asked > 1)]
+        found = self.sum(torch.tensor(told, dtype=torch.float64))
+        return float(found[0]), 2 if found[2] else int(bool(found[1]))
 
 
 ALONE = Group()
 
 
 class Joined(Group):
-    """Processes joined by torch.distributed."""
+    """Processes joined by torch.distributed.
+
+    Attributes:
+        heart: by which they see each other live.
+        patience: how long they wait for each other.
+    """
+
+    def __init__(self, launch: Launch, heart: Heartbeat, patience: timedelta) -> None:
+        super().__init__(launch)
+        self.heart, self.patience = heart, patience
 
     def place(self, device: torch.device) -> torch.device:
         """See `Group`."""
@@ -103,7 +115,7 @@ class Joined(Group):
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
-        with _others_there():
+        with _others_there(self.heart):
             dist.all_reduce(tensor)
         return tensor
 
@@ -117,7 +129,7 @@ class Joined(Group):
 
     def _exchange(self, message: bytes, *, everywhere: bool) -> list[bytes]:
         # bytes, not objects: torch would send those as pickles
-        with _others_there():
+        with _others_there(self.heart):
             size = torch.tensor([len(message)])
             sizes = [torch.zeros_like(size) for _ in range(self.size)]
             dist.all_gather(sizes, size)
@@ -133,7 +145,7 @@ class Joined(Group):
 
     def broadcast(self, message: bytes, source: int) -> bytes:
         """See `Group`."""
-        with _others_there():
+        with _others_there(self.heart):
             size = torch.tensor([len(message)])
             dist.broadcast(size, source)
             content = torch.zeros(int(size), dtype=torch.uint8)
@@ -144,12 +156,12 @@ class Joined(Group):
 
     def part(self, ranks: Sequence[int]) -> Group:
         """See `Group`."""
-        with _others_there():
-            return Part(self, dist.new_group(list(ranks)))
+        with _others_there(self.heart):
+            return Part(self, dist.new_group(list(ranks), timeout=self.patience))
 
     def wait(self) -> None:
         """See `Group`."""
-        with _others_there():
+        with _others_there(self.heart):
             dist.barrier()
 
 
@@ -163,11 +175,11 @@ class Part(Group):
 
     def __init__(self, whole: Joined, handle: dist.ProcessGroup) -> None:
         super().__init__(whole.launch)
-        self._handle = handle
+        self._heart, self._handle = whole.heart, handle
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
-        with _others_there():
+        with _others_there(self._heart, all_meet=False):
             dist.all_reduce(tensor, group=self._handle)
         return tensor
 
@@ -175,25 +187,32 @@ class Part(Group):
 class LostError(ValueError):
     """Another process of the run has ended, or does not answer."""
 
+    exit_code = 76
+
 
 @contextlib.contextmanager
-def _others_there() -> Iterator[None]:
+def _others_there(heart: Heartbeat | None = None, *, all_meet: bool = True) -> Iterator[None]:
+    if heart and all_meet:
+        heart.met()
     try:
         yield
     except (dist.DistError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        who = heart.to_blame() if heart else ""
         raise LostError(
-            f"another process of this run has ended or does not answer ({reason}); its own message says why, if it had"
-            " time for one. What was saved last is whole: the same command with --resume goes on from there"
+            f"another process of this run has ended or does not answer{who} ({reason}); its own message says why, if it"
+            " had time for one. What was saved last is whole: the same command with --resume goes on from there"
         ) from error
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Group]:
+def joined(device: str, patience: timedelta = PATIENCE) -> Iterator[Group]:
     """The group that this process was launched in.
 
     Args:
         device: of the run file: "auto", "cpu", "cuda", ...
+        patience: how long a process waits for the others before it takes them for lost; for them to start, it has
+            `PATIENCE`.
 
     Raises:
         ValueError: the environment contradicts itself, or does not say where the others are.
@@ -208,18 +227,22 @@ def joined(device: str) -> Iterator[Group]:
     if not launch.one_host and "GLOO_SOCKET_IFNAME" not in os.environ:
         name_interface(address)
     with _others_there():
+        where = f"tcp://{address}:{port}"
+        store, _, _ = next(rendezvous(where, launch.rank, launch.size, timeout=PATIENCE))
+        heart = Heartbeat(store, launch.rank, launch.size)
         dist.init_process_group(
-            BACK_ENDS[kind],
-            init_method=f"tcp://{address}:{port}",
-            rank=launch.rank,
-            world_size=launch.size,
-            timeout=PATIENCE,
+            BACK_ENDS[kind], store=store, rank=launch.rank, world_size=launch.size, timeout=patience
         )
+    last_word = ""
     try:
-        group = Joined(launch)
+        group = Joined(launch, heart, patience)
         yield group
         group.wait()  # who leaves early closes connections that others still use
+    except BaseException as error:
+        last_word = LEFT if isinstance(error, LostError) else str(error) or type(error).__name__
+        raise
     finally:
+        heart.stop(last_word)
         dist.destroy_process_group()
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Journal:
         self._board_folder = folder / "tensorboard"
         self._open_board = _board_writer() if tensorboard else None
         self._board: Any = None
+        self._pending: list[Row] = []
 
     def rewind(self, epochs: int) -> None:
         """Forget rows after so many whole epochs: a resumed run writes them again."""
@@ -37,11 +39,23 @@ class Journal:
         self._write_table(rows)
 
     def append(self, row: Row) -> None:
-        """Add one row; it must have `step` and `epoch`."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add one row; it must have `step` and `epoch`.
+
+        Raises:
+            OSError: it cannot be written; the next call tries it again, and the file holds no part of it.
+        """
+        self._pending.append(row)
+        whole = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(one) + "\n" for one in self._pending))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            if self.path.exists():
+                os.truncate(self.path, whole)
+            raise
+        self._pending.clear()
         self._write_table(read_journal(self.path))
         if self._open_board is not None:
             # only now: a run that fails before its first row leaves nothing; rows that a resumed run repeats are purged
@@ -50,6 +64,13 @@ class Journal:
                 if isinstance(value, int | float):
                     self._board.add_scalar(name, value, row["step"])
             self._board.flush()
+
+    def write(self, row: Row, say: Callable[[str], None]) -> None:
+        """`append`, with a word where it fails: a full disk is no reason to lose a training."""
+        try:
+            self.append(row)
+        except OSError as error:
+            say(f"{self.path}: {error.strerror or error}; the training goes on, and this row is written with the next")
 
     def close(self) -> None:
         """Close what is open."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,10 +19,16 @@ from train.journal import write_json
 from train.progress import Reporter
 from train.run import MODEL, STATE, Run, TrainingResult
 from train.state import Tally
+from train.stopping import Asked, JobEnd, end_when_terminated, stop_signals
 from train.warm_up import warm_up
 
 WAITED = 0.1
 """Share of empty batches from which on it is said."""
+
+STOPPED = ("interrupted", "terminated")
+"""Reasons to end that a run is to be resumed after, in the order of `train.stopping.Asked`."""
+
+NO_JOB = JobEnd(None)
 
 
 def train(
@@ -39,8 +42,8 @@ def train(
     """Train a potential and leave its checkpoint in ``config.output``.
 
     Beside it: `config.json` and `environment.json` (what made it), `journal.jsonl` and `journal.csv` (how it went),
-    `errors.json` (on the test splits), `state.safetensors` (to resume from). An interrupt or a termination signal
-    saves the state first.
+    `errors.json` (on the test splits), `state.safetensors` (to resume from). An interrupt, a termination signal or the
+    near end of the job saves the state first.
 
     Args:
         config: resolved settings, see `train.config.load_config`.
@@ -52,69 +55,78 @@ def train(
     Raises:
         ValueError: bad data or settings; the folder holds a run and neither `resume` nor `overwrite` is given; a step
             that would not be finite.
+        SavingError: state or checkpoint could not be written.
     """
     reporter = Reporter(console if group.first else None)
     check_folder(config.output, resume=resume, overwrite=overwrite)
-    with reporter.reading() as progress:
-        datasets = load_datasets(config, progress, group)
-    describe_data(datasets, reporter, charge_and_spin=config.potential.charge_and_spin)
-    run = Run(config, datasets, reporter, group)
-    if resume:
-        run.resume()
-    group.wait()
-    if not resume and group.first:
-        make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
-    run.layout.check_share()
-    if (idle := run.layout.idle()) > WAITED:
-        reporter.say(
-            f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different times;"
-            " raise batch.per_step or change dataset.repeat[/yellow]"
-        )
-    with reporter.compiling(config.compile), group.one_of_a_host_first():
-        warm_up(run)
-    result = carry_out(run)
+    job = JobEnd(config.stop.job_end_minutes)
+    with end_when_terminated():
+        with reporter.reading() as progress:
+            datasets = load_datasets(config, progress, group)
+        describe_data(datasets, reporter, charge_and_spin=config.potential.charge_and_spin)
+        run = Run(config, datasets, reporter, group)
+        if resume:
+            run.resume()
+        group.wait()
+        if not resume and group.first:
+            make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
+        run.layout.check_share()
+        if (idle := run.layout.idle()) > WAITED:
+            reporter.say(
+                f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different"
+                " times; raise batch.per_step or change dataset.repeat[/yellow]"
+            )
+        with reporter.compiling(config.compile), group.one_of_a_host_first():
+            warm_up(run)
+    result = carry_out(run, job)
     for dataset in datasets:
         dataset.close()
     return result
 
 
-def carry_out(run: Run) -> TrainingResult:
+def carry_out(run: Run, job: JobEnd = NO_JOB) -> TrainingResult:
     """From where a run stands to its end: epochs, errors, checkpoint; its folder is there.
 
     Raises:
         TrainingError: a step that would not be finite; the state before it is saved.
+        SavingError: the state at the end could not be written; the checkpoint is there if the end was not a stop.
     """
     config = run.config
     if run.group.first:
         write_json(config.output / "config.json", dump_config(config))
         write_json(config.output / "environment.json", environment())
+    if run.saver.empty:
+        run.save()  # whatever happens from here on can be resumed; and a disk without room for it is known now
+        run.saver.check()
     try:
-        with run.reporter.training(), stop_signals() as asked:
-            reason = loop(run, asked)
+        with run.reporter.training(), stop_signals() as signalled:
+            reason = loop(run, lambda: Asked.TERMINATED if job.near() else signalled())
     except TrainingError:
         run.save()  # the step was not taken
+        run.saver.check()
         raise
     finally:
+        run.saver.wait()
         if run.journal:
             run.journal.close()
-    if reason == "interrupted":
-        return TrainingResult(None, {}, run.position, reason)
-    return run.finish(reason)
+    result = TrainingResult(None, {}, run.position, reason) if reason in STOPPED else run.finish(reason)
+    run.saver.check()  # only now: a checkpoint may find room where a state does not
+    return result
 
 
-def loop(run: Run, asked: Callable[[], bool]) -> str:
+def loop(run: Run, asked: Callable[[], int]) -> str:
     """Epochs until one of the reasons to end; each validated, the state saved in between."""
     stop, log, position = run.config.stop, run.config.log, run.position
-    position.compiling, _ = run.group.agree(position.compiling, asked=False)
+    position.compiling, _ = run.group.agree(position.compiling, Asked.NO)
     clock = Clock(position.seconds)
 
     def pause() -> str | None:
         position.seconds, stopped = run.group.agree(clock.total(), asked())
-        if clock.since_saved() > 60 * log.checkpoint_minutes:
-            run.save()
-            clock.saved()
+        if position.seconds - clock.saved > 60 * log.checkpoint_minutes:  # the time that all know: all save or none
+            run.save(meanwhile=True)
+            clock.saved = position.seconds
         if stopped:
-            return "interrupted"
+            return STOPPED[stopped - 1]
         return "max_minutes" if stop.max_minutes and position.seconds > 60 * stop.max_minutes else None
 
     def out_of_patience() -> bool:
@@ -138,23 +150,21 @@ def loop(run: Run, asked: Callable[[], bool]) -> str:
 
 
 class Clock:
-    """Wall time of all sessions of a run, and time since the state was saved."""
+    """Wall time of all sessions of a run.
+
+    Args:
+        before: seconds of earlier sessions.
+
+    Attributes:
+        saved: seconds at which the state was saved.
+    """
 
     def __init__(self, before: float) -> None:
-        self._start = self._saved = time.perf_counter()
-        self._before = before
+        self._start, self._before, self.saved = time.perf_counter(), before, before
 
     def total(self) -> float:
         """Seconds, all sessions together."""
         return self._before + time.perf_counter() - self._start
-
-    def since_saved(self) -> float:
-        """Seconds since `saved` was called."""
-        return time.perf_counter() - self._saved
-
-    def saved(self) -> None:
-        """The state was saved now."""
-        self._saved = time.perf_counter()
 
 
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -164,6 +174,15 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     holds_run = any((folder / name).exists() for name in (STATE, MODEL, "journal.jsonl"))
     if holds_run and not (resume or overwrite):
         raise ValueError(f"{folder} holds a run already: --resume to go on with it, --overwrite to begin anew")
+
+
+def where_it_stands(folder: Path, group: Group = ALONE) -> tuple[bool, bool]:
+    """`resume` and `overwrite` for a run that is to go on if there is a state, and to begin where there is none.
+
+    What was killed before its first state is begun anew; a checkpoint without a state is somebody's, and is kept.
+    """
+    there, _ = group.agree(float((folder / STATE).exists()), Asked.NO)  # as the first sees it: file systems are slow
+    return bool(there), not there and not (folder / MODEL).exists()
 
 
 def make_folder(folder: Path) -> None:
@@ -190,25 +209,3 @@ def describe_data(datasets: list[Dataset], reporter: Reporter, *, charge_and_spi
             reporter.say(f"  no energies: its head learns {', '.join(dataset.quantities)} alone")
         for warning in dataset.warnings:
             reporter.say(f"  [yellow]{escape(warning)}[/yellow]")  # it quotes paths and numbers in brackets
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """While inside, an interrupt or a termination is remembered and asked for; the second one ends at once."""
-    received: list[int] = []
-
-    def remember(number: int, _frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = {number: signal.signal(number, remember) for number in handled}
-    except ValueError:  # not in the main thread: nobody can signal it there
-        before = {}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

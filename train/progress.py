@@ -37,6 +37,10 @@ class Reporter:
         """A line that stays."""
         self.console.print(text, highlight=False)
 
+    def warn(self, text: str) -> None:
+        """A line that stays, about something that should not be; it may come from another thread."""
+        self.say(f"[yellow]{escape(text)}[/yellow]")
+
     @contextmanager
     def reading(self) -> Iterator[Callable[[str, int, int | None], None]]:
         """Bars for reading and making graphs: call the result with what is done, how many, of how many."""

@@ -29,9 +29,10 @@ from train.learner import AdaptedStep, Learner
 from train.optimizer import Optimizer, learning_rate
 from train.progress import Reporter
 from train.sampling import Loader
+from train.saving import Saver, writing
 from train.shared_step import Shared, shared_step
 from train.start import begin, with_neighbours
-from train.state import Position, RunState, check_same_run, load_state, restore, save_state
+from train.state import Position, RunState, check_same_run, load_state, restore
 from train.tasks import with_labels
 
 STATE, MODEL = "state.safetensors", "model.safetensors"
@@ -45,7 +46,8 @@ class TrainingResult:
         checkpoint: the potential's file; none where the run was stopped before its end.
         errors: on the test split (valid where there is none), by data set.
         position: where the run stands.
-        reason: why it ended: "epochs", "patience", "max_minutes" or "interrupted".
+        reason: why it ended: "epochs", "patience", "max_minutes"; "interrupted" by Ctrl-C; "terminated" by a signal of
+            the scheduler or the near end of its job.
     """
 
     checkpoint: Path | None
@@ -83,6 +85,7 @@ class Run:
         self.lay_out(Layout(config, datasets, self.potential, group))
         self.position = Position(streams=self.layout.streams)
         self.journal = Journal(config.output, tensorboard=config.log.tensorboard) if group.first else None
+        self.saver = Saver(config.output / STATE, reporter.warn)
 
     def lay_out(self, layout: Layout) -> None:
         """Everything that depends on how the work is laid out in steps and processes; nothing is learnt yet."""
@@ -210,11 +213,15 @@ class Run:
             weights = (factors * self.balance.weight_T).tolist()
             row["weights"] = dict(zip((task.name for task in self.tasks), weights, strict=True))
         if self.journal:
-            self.journal.append(row)
+            self.journal.write(row, self.reporter.warn)
         self.reporter.validated(row)
 
-    def save(self) -> None:
-        """Write the state that the run can be resumed from; the first process does, and all have to ask for it."""
+    def save(self, *, meanwhile: bool = False) -> None:
+        """Write the state that the run can be resumed from; the first process does, and all have to ask for it.
+
+        Args:
+            meanwhile: copy it and go on, while it is being written; else `saver.check` tells whether it could be.
+        """
         tensors = {f"weights.{name}": value for name, value in self.potential.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
@@ -226,7 +233,7 @@ class Run:
         config = dump_config(self.config)
         config["batch"]["per_step"] = self.layout.per_step
         state = RunState(self.position, config, self.fingerprints(), tensors)
-        save_state(self.config.output / STATE, state)
+        (self.saver.begin if meanwhile else self.saver.write)(state)
 
     def resume(self) -> None:
         """Go on from the saved state.
@@ -244,6 +251,7 @@ class Run:
         self.balance.load_state(state.part("balance."))
         self.learner.load_state(state.part("learner."))
         self.position = state.position
+        self.saver.holds(state.position.steps)
         if self.journal:
             # a run that stopped before its first step looks again at what it begins with
             self.journal.rewind(self.position.epoch if self.position.steps else -1)
@@ -273,6 +281,8 @@ class Run:
         }
         path = self.config.output / MODEL
         if self.group.first:
-            export(path, self.averaged, self.datasets, errors, training)
-            write_json(self.config.output / "errors.json", errors)
+            needed = sum(value.nbytes for value in self.averaged.state_dict().values())
+            with writing("the checkpoint", path, needed, "make room, and --resume goes on from the last state"):
+                export(path, self.averaged, self.datasets, errors, training)
+                write_json(self.config.output / "errors.json", errors)
         return TrainingResult(path, errors, self.position, reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from potentials.durable import replaced
+
 KEY = "gfm_ase_run"
 FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step")
 """Settings that a resumed run may have otherwise: they touch no number, or only the end that the schedule goes to."""
+
+FREE_OF_DATASETS = (".checksums",)
+"""How such keys end in the tables of data sets."""
 
 
 @dataclass
@@ -73,16 +77,10 @@ class RunState:
 
 def save_state(path: Path, state: RunState) -> None:
     """Write the state; the file of before stays until the new one is complete."""
-    beside = path.with_name(f".{path.name}.tmp")
     metadata = {"position": asdict(state.position), "config": state.config, "data": state.data}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
-    try:
+    with replaced(path) as beside:
         save_file(tensors, beside, metadata={KEY: json.dumps(metadata)})
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> RunState:
@@ -124,7 +122,7 @@ def first_difference(
     """The first key, dotted, whose value differs, and its values; keys that begin as one of `free` may."""
     was, now = _flat(before), _flat(after)
     for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key) and not (free and key.startswith(free)):
+        if was.get(key) != now.get(key) and not (free and (key.startswith(free) or key.endswith(FREE_OF_DATASETS))):
             return key, was.get(key), now.get(key)
     return None
 

@@ -1,5 +1,6 @@
 """`gfm-ase train`: from data to a checkpoint."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,19 @@ from rich.console import Console
 
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.errors_table import errors_table
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+RESUME = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last saved state, to the same numbers as without a stop.")
+]
+GO_ON = Annotated[
+    bool, typer.Option("--continue", help="--resume where there is a state, else begin: the same command for both.")
+]
+OVERWRITE = Annotated[
+    bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
+]
 
 
 def train(
@@ -24,37 +38,40 @@ def train(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last saved state, to the same numbers as without a stop.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
-    ] = False,
+    resume: RESUME = False,
+    go_on: GO_ON = False,
+    overwrite: OVERWRITE = False,
 ) -> None:
     """Train one potential on one or several data sets, each with its own head.
 
     Leaves in the folder `output` of the run file: model.safetensors (the checkpoint), errors.json (on the test splits),
     journal.csv and journal.jsonl (how it went), config.json and environment.json (what made it), and state.safetensors
-    (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once.
+    (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once. SIGTERM, SIGUSR1 and the near end
+    of a Slurm job save the state and end with exit code 75: to be resumed.
 
     Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200
 
     Several processes share each step: mpiexec -n 4 gfm-ase train run.toml, srun gfm-ase train run.toml, or
     torchrun --nproc-per-node 4 --no-python gfm-ase train run.toml.
     """
+    from train import loop
     from train.config import load_config
     from train.group import joined
-    from train.loop import train as run_training
+    from train.stopping import TO_BE_RESUMED
 
-    if resume and overwrite:
-        raise ValueError("--resume goes on with the run and --overwrite removes it; give one of them")
+    if resume + overwrite + go_on > 1:
+        raise ValueError(
+            "--resume goes on with the run, --overwrite removes it, --continue goes on or begins; give one of them"
+        )
     config = load_config(run_file, overrides or [])
-    with joined(config.device) as group:
+    with joined(config.device, timedelta(minutes=config.stop.unanswered_minutes)) as group:
         console = Console(quiet=not group.first)
-        result = run_training(config, resume=resume, overwrite=overwrite, console=console, group=group)
+        if go_on:
+            resume, overwrite = loop.where_it_stands(config.output, group)
+        result = loop.train(config, resume=resume, overwrite=overwrite, console=console, group=group)
     if result.checkpoint is None:
         announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
-        raise typer.Exit(130)
+        raise typer.Exit(TO_BE_RESUMED if result.reason == "terminated" else INTERRUPTED)
     console.print(errors_table(result.errors, "Errors on structures held back from training"))
     announce(console, *_ended(result))
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from gfm_ase import GFMCalculator, __version__
 from gfm_ase.cli import COMMANDS, app
 from potentials.checkpoint import read_manifest
+from train.stopping import JobEnd
 
 RUN = """
 output = "run"
@@ -128,6 +129,24 @@ def test_train_resume_and_overwrite(here: Path) -> None:
     assert read_manifest("run/model.safetensors").training["config"]["seed"] == 3
     with pytest.raises(ValueError, match="give one of them"):
         run(*words, "--overwrite", "--resume")
+
+
+def test_train_continue(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command that begins and goes on, whose exit code says whether there is more to do."""
+    words = ("train", "run.toml", "--continue", "--set", "output=again")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(JobEnd, "near", lambda self: True)
+        assert "Stopped in epoch 1; the same command with --resume goes on." in run(*words, code=75)
+    assert "Ended by epochs" in run(*words)
+    assert "Ended by epochs" in run(*words)
+    for other in ("--resume", "--overwrite"):
+        with pytest.raises(ValueError, match="--continue goes on or begins; give one of them"):
+            run(*words, other)
+
+
+def test_interrupted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.loop.loop", lambda run, asked: "interrupted")
+    run("train", "run.toml", "--set", "output=third", code=130)
 
 
 def test_evaluate(here: Path) -> None:

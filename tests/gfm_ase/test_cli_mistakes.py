@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from ase.io import write
 from rich import console as consoles
 
 from gfm_ase import cli
+from train.group import LostError
+from train.saving import SavingError
+from train.stopping import TerminatedError
 
 RUN = """
 output = "run"
@@ -240,3 +244,13 @@ def test_a_traceback_for_programmers(here: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.argv", ["gfm-ase", "train", "none.toml"])
     with pytest.raises(ValueError, match=r"none\.toml cannot be read"):
         cli.main()
+
+
+def test_exit_codes_that_scripts_go_by(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process was lost: 76; terminated before the first step: 75. Other mistakes are 2."""
+    monkeypatch.setattr("sys.argv", ["gfm-ase", "train", "run.toml"])
+    for error, code in ((LostError("lost"), 76), (TerminatedError("ended"), 75), (SavingError("full"), 2)):
+        monkeypatch.setattr("train.loop.load_datasets", Mock(side_effect=error))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == code

@@ -1,6 +1,9 @@
 """Tiny data sets labelled by EMT and a harmonic toy, and run files for them."""
 
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +99,29 @@ def write_alloys(tmp_path: Path) -> Callable[[int], None]:
 def pretrained(make_config: MakeConfig) -> str:
     """The path of a checkpoint of the head "emt"."""
     return str(train(make_config("first", stop={"epochs": 3})).checkpoint)
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[list[list[str]]]:
+    """Commands that run another on one of two hosts: network namespaces with a cable between them."""
+    ip = shutil.which("ip") or "/usr/sbin/ip"
+    names = [f"gfm{os.getpid()}{side}" for side in "ab"]
+
+    def do(command: str) -> None:
+        subprocess.run([ip, *command.split()], check=True, capture_output=True)
+
+    try:
+        do(f"netns add {names[0]}")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs root and iproute2, to make network namespaces")
+    try:
+        do(f"netns add {names[1]}")
+        do(f"link add veth0 netns {names[0]} type veth peer name veth1 netns {names[1]}")
+        for number, name in enumerate(names):
+            do(f"-n {name} addr add 10.199.7.{number + 1}/24 dev veth{number}")
+            do(f"-n {name} link set veth{number} up")
+            do(f"-n {name} link set lo up")
+        yield [[ip, "netns", "exec", name] for name in names]
+    finally:
+        for name in names:
+            subprocess.run([ip, "netns", "del", name], check=False, capture_output=True)

@@ -120,7 +120,7 @@ def test_a_wrong_override_is_named(run_file: Path, override: str, says: str) -> 
         ("dataset.acac.enrgy_key=E", "unknown key 'enrgy_key' in [dataset.acac]; did you mean energy_key?"),
         ("potential.backbone.widht=8", "unknown key 'widht' in [potential.backbone]; did you mean width?"),
         ("max_atoms=8", "unknown key 'max_atoms' in the run file; did you mean batch.max_atoms?"),
-        ("stop.zzz=8", "unknown key 'zzz' in [stop]; it has epochs, max_minutes, patience"),
+        ("stop.zzz=8", "unknown key 'zzz' in [stop]; it has epochs, job_end_minutes, max_minutes, patience, un"),
         (
             "potential.backbone.name=pain",
             f"potential.backbone.name is 'pain'; it must be {', '.join(NAMES[:-1])} or {NAMES[-1]}; did you mean painn",

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,32 +134,6 @@ def test_a_process_that_is_killed_at_any_moment(killed: int, after: float, share
     assert other.returncode not in {0, -9}
     assert "another process of this run has ended or does not answer" in said
     assert_same(trained(shared("whole", **tables), 1), trained(config, 1, "--resume"))
-
-
-@pytest.fixture
-def two_hosts() -> Iterator[list[list[str]]]:
-    """Commands that run another on one of two hosts: network namespaces with a cable between them."""
-    ip = shutil.which("ip") or "/usr/sbin/ip"
-    names = [f"gfm{os.getpid()}{side}" for side in "ab"]
-
-    def do(command: str) -> None:
-        subprocess.run([ip, *command.split()], check=True, capture_output=True)
-
-    try:
-        do(f"netns add {names[0]}")
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs root and iproute2, to make network namespaces")
-    try:
-        do(f"netns add {names[1]}")
-        do(f"link add veth0 netns {names[0]} type veth peer name veth1 netns {names[1]}")
-        for number, name in enumerate(names):
-            do(f"-n {name} addr add 10.199.7.{number + 1}/24 dev veth{number}")
-            do(f"-n {name} link set veth{number} up")
-            do(f"-n {name} link set lo up")
-        yield [[ip, "netns", "exec", name] for name in names]
-    finally:
-        for name in names:
-            subprocess.run([ip, "netns", "del", name], check=False, capture_output=True)
 
 
 @pytest.mark.slow

@@ -110,7 +110,8 @@ def test_killed_after_a_state_was_saved(whole: Path, make_config: MakeConfig, mo
     loops.make_folder(config.output)
     real = run.save
 
-    def save() -> None:
+    def save(*, meanwhile: bool = False) -> None:
+        del meanwhile
         if run.position.steps <= 6:
             real()
 
@@ -146,23 +147,27 @@ learn = run.Run.learn
 def signalled(self, *given):
     learn(self, *given)
     if self.position.steps == 6:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+        os.kill(os.getpid(), signal.SIGTERM)  # as launchers that pass on what was sent to all
 run.Run.learn = signalled
 print(train(load_config(Path(sys.argv[1]))).reason)
 """
 
 
-def test_a_termination_signal_to_another_process(whole: Path, make_config: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_termination_signal_to_another_process(
+    name: str, whole: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config("signalled")
     write_json(tmp_path / "run.json", dump_config(config))
     process = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, str(tmp_path / "run.json")],
+        [sys.executable, "-c", SIGNALLED, str(tmp_path / "run.json"), name],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
-    assert process.stdout == "interrupted\n"
+    assert process.stdout == "terminated\n"
     assert load_state(config.output / "state.safetensors").position.steps == 6
     train(config, resume=True)
     assert_same_run(whole, config.output)

@@ -90,7 +90,8 @@ def test_another_safetensors_file(metadata: dict[str, str] | None, tmp_path: Pat
         {"output": "/there"},
         {"device": "cuda"},
         {"log": {"validate_every": 3, "tensorboard": True}},
-        {"stop": {"epochs": 6, "patience": 7, "max_minutes": None}},
+        {"stop": {"epochs": 6, "patience": 7, "max_minutes": None, "unanswered_minutes": 1.0}},
+        {"dataset": [{"name": "emt", "weight": 1.0, "train": ["/a.xyz"], "checksums": True}]},
     ],
 )
 def test_what_may_change(change: dict[str, object]) -> None:

@@ -100,8 +100,13 @@ class Store(StoreLike):
 
     def check(self) -> Iterator[tuple[str, str | None]]:
         """Each shard, and what is wrong with it, if anything: its checksum, and whether its labels are numbers."""
-        for record, shard in zip(self.manifest.shards, self.shards, strict=True):
-            yield record.file, wrong_in(self.folder / record.file, record, shard)
+        for number, record in enumerate(self.manifest.shards):
+            yield record.file, self.wrong(number)
+
+    def wrong(self, number: int) -> str | None:
+        """What is wrong with a shard, if anything, see `check`."""
+        record = self.manifest.shards[number]
+        return wrong_in(self.folder / record.file, record, self.shards[number])
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,12 @@ class _Part:
         first = shard["first_atom"]
         begin = first[numbers]
         counts = first[numbers + 1] - begin
+        record = store.manifest.shards[number]
+        if min(begin.min(), counts.min()) < 0 or (begin + counts).max() > record.atoms:
+            raise StoreError(
+                f"{store.folder / record.file} is damaged: its structures are not where it says; gfm-ase data validate"
+                f" {store.folder} looks at all shards; copy the store again, or convert the data again"
+            )
         return _Part(shard, store.manifest.shards[number].sources, numbers, counts, ranges(begin, counts))
 
     def array(self, column: Column) -> Array:
