@@ -148,7 +148,7 @@ def _work(config: Any, given: _Given, console: Console) -> tuple[Any, tuple[Any,
 
     mix = None if given.mix is None else read_mix(given.mix)
     found = None if given.costs is None else read_costs(given.costs)
-    run = None if mix is not None and found is not None else _run(config, console)
+    run: Any = None if mix is not None and found is not None else _run(config, console)
     remarks: list[str] = []
     if found is None:
         with _bars(console) as progress:
@@ -208,15 +208,16 @@ def _bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _show(planned: Any, console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from train.plan.tables import COLUMNS, NARROW, WIDE, rows
 
     shown = [number for number, name in enumerate(COLUMNS) if console.width >= WIDE or name not in NARROW]
     for title, points in planned.titled():
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         for number in shown:
-            table.add_column(COLUMNS[number], justify="right")
+            table.add_column(COLUMNS[number], justify="right", no_wrap=True)
         for row in rows(points):
             table.add_row(*(row[number] for number in shown))
         console.print(table)

@@ -94,6 +94,7 @@ def _started(ranks: int) -> str:
         finally:
             for process in processes:
                 process.kill()
+                process.communicate()
         for process, (_, error) in zip(processes, ended, strict=True):
             if process.returncode:
                 reason = error.strip().splitlines()[-1] if error.strip() else f"exit code {process.returncode}"

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from train.plan.scaling import Point
 
 COLUMNS = (
-    "processes",
+    "ranks",
     "nodes",
-    "step ms",
-    "computing %",
-    "waiting %",
+    "step, s",
+    "compute %",
+    "wait %",
     "sums %",
     "other %",
-    "efficiency %",
+    "effic. %",
     "atoms/s",
-    "epoch h",
-    "node-hours",
-    "MWh",
+    "epoch, h",
+    "node h",
+    "kWh",
 )
 
 NARROW = ("nodes", "other %", "atoms/s")
@@ -28,7 +28,10 @@ WIDE = 130
 
 
 def rows(points: Sequence[Point]) -> list[list[str]]:
-    """A row for each number of processes, in the order of `COLUMNS`; hours and energy are of an epoch."""
+    """A row for each number of processes, in the order of `COLUMNS`; hours and energy are of an epoch.
+
+    Shares are of the time of a step; sums are those of gradients; other is optimizer, loader and saved states.
+    """
     return [_row(point) for point in points]
 
 
@@ -39,11 +42,15 @@ def _row(point: Point) -> list[str]:
     return [
         f"{point.ranks:,}",
         f"{point.nodes:,}",
-        f"{1e3 * time.total:,.1f}",
+        _short(time.total),
         *(f"{share:.1f}" for share in shares),
         f"{100 * point.efficiency:.1f}",
         f"{point.atoms_per_second:,.0f}",
-        f"{point.epoch_hours:,.4g}",
-        f"{point.node_hours:,.4g}",
-        "" if point.energy_kWh is None else f"{point.energy_kWh / 1e3:,.3g}",
+        _short(point.epoch_hours),
+        _short(point.node_hours),
+        "" if point.energy_kWh is None else _short(point.energy_kWh),
     ]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
