@@ -25,6 +25,9 @@ FILLS = (1.0, 0.5, 0.25, 0.1)
 
 REPEATS = 5
 
+LOOKED_AT = 1 << 16
+"""Structures that batches are chosen from."""
+
 
 @dataclass(frozen=True)
 class CostModel:
@@ -115,15 +118,13 @@ def measure(run: Run, repeats: int = REPEATS, progress: Callable[[int, int], Non
     turns, so that a machine that is slower for a while is so for all of them. Weights are not touched.
 
     Args:
-        run: with its structures in memory.
+        run: whose potential and data are timed.
         repeats: how often each batch is timed; the median counts.
         progress: told how many timings are done, of how many.
     """
     from train.warm_up import seconds_of
 
-    batches = [
-        batch_labelled([run.structures[number] for number in numbers]).to(run.device) for numbers in samples(run)
-    ]
+    batches = [batch_labelled(run.structures.take(numbers)).to(run.device) for numbers in samples(run)]
     timed: list[list[float]] = [[] for _ in batches]
     for repeat in range(repeats + 1):
         for number, batch in enumerate(batches):
@@ -139,18 +140,17 @@ def measure(run: Run, repeats: int = REPEATS, progress: Callable[[int, int], Non
     return Measured(model, model.relative_error(atoms, edges, medians), atoms, edges, medians, device_name(run.device))
 
 
-def samples(run: Run) -> list[list[int]]:
-    """Which structures make up the batches that are timed: sparse, mixed and dense ones, of several sizes."""
-    sizes, limits = run.plan.sizes, run.plan.limits
-    density = sizes[:, 1] / np.maximum(sizes[:, 0], 1)
-    by_density = np.argsort(density, kind="stable")
-    mixed = np.random.default_rng(run.config.seed).permutation(len(sizes))
-    chosen: list[list[int]] = []
-    for order, fill in itertools.product((by_density, mixed, by_density[::-1]), FILLS):
-        batch = _first_that_fit(sizes[order], fill * limits)
-        if (numbers := order[:batch].tolist()) not in chosen:
-            chosen.append(numbers)
-    return chosen
+def samples(run: Run) -> list[Array]:
+    """Numbers of structures in the batches that are timed: sparse, mixed and dense ones, of several sizes."""
+    random, count = np.random.default_rng(run.config.seed), len(run.structures)
+    looked_at = random.choice(count, LOOKED_AT, replace=False) if count > LOOKED_AT else random.permutation(count)
+    sizes = run.plan.sizes(looked_at)
+    by_density = np.argsort(sizes[:, 1] / np.maximum(sizes[:, 0], 1), kind="stable")
+    chosen: dict[tuple[int, ...], Array] = {}
+    for order, fill in itertools.product((by_density, np.arange(len(sizes)), by_density[::-1]), FILLS):
+        numbers = looked_at[order[: _first_that_fit(sizes[order], fill * run.plan.limits)]]
+        chosen[tuple(numbers.tolist())] = numbers
+    return list(chosen.values())
 
 
 def device_name(device: Any) -> str:

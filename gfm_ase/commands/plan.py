@@ -160,7 +160,7 @@ def _work(config: Any, given: _Given, console: Console) -> tuple[Any, tuple[Any,
         populations, told = of_mix(mix)
         remarks += told
     else:
-        populations = populations_of(run.datasets)
+        populations = populations_of(run)
     if given.times_faster is not None:
         found = found.times_faster(given.times_faster)
     return work_of(found, weights_of(config), [one.name for one in populations]), populations, remarks
@@ -215,7 +215,7 @@ def _show(planned: Any, console: Console) -> None:
 
     shown = [number for number, name in enumerate(COLUMNS) if console.width >= WIDE or name not in NARROW]
     for title, points in planned.titled():
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
         for number in shown:
             table.add_column(COLUMNS[number], justify="right", no_wrap=True)
         for row in rows(points):

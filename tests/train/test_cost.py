@@ -12,6 +12,7 @@ from train.cost import FILLS, CostModel, measure, samples
 from train.data import load_datasets
 from train.progress import Reporter
 from train.run import Run
+from train.structures import Held
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -75,12 +76,13 @@ def test_samples_are_of_several_sizes_and_densities_within_the_bounds(make_confi
     run = new_run(make_config(batch={"max_atoms": 24, "max_edges": "none"}))
     chosen = samples(run)
     assert len(chosen) <= 3 * len(FILLS)
-    atoms = [int(run.plan.sizes[numbers, 0].sum()) for numbers in chosen]
+    sizes = [run.structures.sizes(numbers) for numbers in chosen]
+    atoms = [int(size[:, 0].sum()) for size in sizes]
     assert max(atoms) == 24
     assert min(atoms) == 4
-    of_one = [int(run.plan.sizes[numbers, 1].sum()) for numbers in chosen if len(numbers) == 1]
-    assert min(of_one) == run.plan.sizes[:, 1].min()
-    assert max(of_one) == run.plan.sizes[:, 1].max()
+    of_one = [int(size[0, 1]) for size in sizes if len(size) == 1]
+    every = run.structures.sizes(np.arange(len(run.structures)))
+    assert (min(of_one), max(of_one)) == (every[:, 1].min(), every[:, 1].max())
 
 
 def test_measuring_leaves_the_weights_and_tells_how_far_it_is(make_config: MakeConfig) -> None:
@@ -108,8 +110,7 @@ def test_a_batch_that_was_not_seen_is_predicted(make_config: MakeConfig, monkeyp
     torch.set_num_threads(1)
     monkeypatch.setattr("train.warm_up.time.perf_counter", time.process_time)
     run = new_run(make_config(batch={"max_atoms": 512}))
-    run.structures.extend(run.structures * 15)
-    run.plan.sizes = np.tile(run.plan.sizes, (16, 1))
+    run.structures = run.plan.structures = Held(list(run.structures) * 16)
     measured = measure(run, repeats=9)
     torch.set_num_threads(threads)
     rows = np.array([measured.atoms, measured.edges, measured.seconds])

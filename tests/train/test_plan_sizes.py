@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from train.config import BatchConfig
-from train.plan.dealing import FixedCount, Packed
+from train.plan.dealing import BySize, FixedCount, Packed, owner
 from train.plan.sizes import DatasetSizes, Mix, Population, Spread, draw_mixed, read_mix
 
 SPREAD = {"mean": 73.0, "least": 7, "largest": 225, "spread": 0.45}
@@ -96,38 +96,52 @@ def sizes(count: int = 500) -> np.ndarray:
     return np.column_stack([atoms, atoms * random.integers(5, 40, count)])
 
 
-def test_batches_are_those_of_the_trainer() -> None:
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_batches_are_those_of_the_trainer(ranks: int) -> None:
+    """Each process plans its own share; together they are the simulated step."""
     dealing = Packed(sizes(), BatchConfig(max_atoms=128), seed=4)
-    batches = dealing.epoch
-    assert Counter(number for batch in batches.numbers for number in batch) == Counter(range(500))
-    for numbers, size in zip(batches.numbers, batches.sizes, strict=True):
-        assert size.tolist() == [*sizes()[numbers].sum(0).tolist(), len(numbers)]
-    assert batches.sizes[:, 0].max() <= 128
-    for step in dealing.steps(16):
-        owners = dealing.owners(step, 4)
-        shared = dealing.plan.shared(step.numbers, 4)
-        for rank, batches_of_rank in enumerate(shared):
-            own = [step.numbers[number] for number in np.flatnonzero(owners == rank)]
-            assert sorted(own) == sorted(batches_of_rank)
+    steps = dealing.steps(16, 3)
+    assert len(steps) == 3
+    own = [dealing.plan(16).steps(0, 16, share=(rank, ranks)) for rank in range(ranks)]
+    for step in steps:
+        who = owner(len(step), ranks)
+        for rank, batches in enumerate(own):
+            assert next(batches) == [step.numbers[number] for number in np.flatnonzero(who == rank)]
+        for numbers, size in zip(step.numbers, step.sizes, strict=True):
+            assert size.tolist() == [*sizes()[numbers].sum(0).tolist(), len(numbers)]
+        assert step.sizes[:, 0].max() <= 128
+    every = Counter(number for step in steps for batch in step.numbers for number in batch)
+    assert max(every.values()) == 1
 
 
-def test_steps_are_whole_and_follow_each_other() -> None:
-    dealing = Packed(sizes(), BatchConfig(max_atoms=128), seed=4)
-    steps = dealing.steps(16)
-    assert len(steps) == len(dealing.epoch) // 16
-    assert [numbers for step in steps for numbers in step.numbers] == dealing.epoch.numbers[: 16 * len(steps)]
-    assert len(dealing.steps(10**6)) == 1
+def test_steps_are_whole() -> None:
+    for dealing in (Packed(sizes(), BatchConfig(max_atoms=128), seed=4), FixedCount(sizes(), 4, seed=4)):
+        steps = dealing.steps(16, 10**6)
+        assert len(steps) == (500 // 4) // 16 == 7 or isinstance(dealing, Packed)
+        assert {len(step) for step in steps} == {16}
+        with pytest.raises(ValueError, match="do not fill a step of 1,000 batches"):
+            dealing.steps(1000, 1)
 
 
 def test_batches_of_a_fixed_count_are_dealt_in_turn() -> None:
-    dealing = FixedCount(sizes(), 32, seed=0)
-    batches = dealing.epoch
-    assert len(batches) == 500 // 32
-    assert {len(numbers) for numbers in batches.numbers} == {32}
-    assert max(Counter(number for batch in batches.numbers for number in batch).values()) == 1
-    assert batches.sizes[3].tolist() == [*sizes()[batches.numbers[3]].sum(0).tolist(), 32]
-    assert dealing.owners(dealing.steps(6)[0], 4).tolist() == [0, 1, 2, 3, 0, 1]
-    assert batches.numbers[0] != sorted(batches.numbers[0])
+    first, second = FixedCount(sizes(), 32, seed=0).steps(6, 2)
+    assert {len(numbers) for numbers in first.numbers + second.numbers} == {32}
+    assert max(Counter(number for batch in first.numbers + second.numbers for number in batch).values()) == 1
+    assert first.sizes[3].tolist() == [*sizes()[first.numbers[3]].sum(0).tolist(), 32]
+    assert owner(len(first), 4).tolist() == [0, 1, 2, 3, 0, 1]
+    assert first.numbers[0] != sorted(first.numbers[0])
+
+
+def test_what_is_known_by_size_has_nothing_else() -> None:
+    structures = BySize(sizes())
+    nothing = np.zeros(0, dtype=int)
+    for asked in (structures.take, structures.columns, structures.digests):
+        with pytest.raises(AssertionError, match="known by size"):
+            asked(nothing)
+    with pytest.raises(AssertionError, match="known by size"):
+        structures.fingerprint()
+    with pytest.raises(ValueError, match=r"which the plan has drawn, has .* more than batch\.max_atoms = 32 allows"):
+        Packed(sizes(), BatchConfig(max_atoms=32), seed=0).steps(2, 1)
 
 
 def test_an_empty_mix_is_refused() -> None:

@@ -54,7 +54,7 @@ def seconds(step: Batches) -> np.ndarray:
 def test_one_process_takes_the_sum_of_the_costs() -> None:
     dealing = Packed(sizes(), BOUNDS, seed=0)
     time = step_time([share(dealing, 1, 8)], WORK, MACHINE, NEVER)
-    steps = dealing.steps(8)[:20]
+    steps = dealing.steps(8, 20)
     assert time.computing == pytest.approx(np.mean([seconds(step).sum() for step in steps]))
     assert time.waiting == pytest.approx(0, abs=1e-12)
     assert time.reducing == 0
@@ -68,7 +68,7 @@ def test_processes_wait_for_the_slowest() -> None:
     dealing = FixedCount(sizes(), 10, seed=0)
     time = step_time([share(dealing, 4, 8)], WORK, MACHINE, NEVER)
     most, mean = [], []
-    for step in dealing.steps(8)[:20]:
+    for step in dealing.steps(8, 20):
         cost = seconds(step)
         each = [cost[rank::4].sum() for rank in range(4)]
         most.append(max(each))

@@ -94,9 +94,12 @@ def test_measuring_costs_changes_nothing(make_config: MakeConfig) -> None:
 
 def test_sizes_of_data_that_are_at_hand(make_config: MakeConfig) -> None:
     datasets = load_datasets(make_config())
-    (population,) = populations_of(datasets)
+    (population,) = populations_of(Run(make_config(), datasets, Reporter()))
     assert (population.name, population.count) == ("emt", 8)
     assert population.sizes.tolist() == [[one.graph.n_atoms, one.graph.n_edges] for one in datasets[0].train]
+    twice = make_config(dataset=[{"name": "emt", "train": "train.extxyz", "valid": "valid.extxyz", "repeat": 2.5}])
+    (population,) = populations_of(Run(twice, datasets, Reporter()))
+    assert population.count == 20
 
 
 def test_a_line_is_found_again() -> None:

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from train.columns import Columns
 from train.config import BatchConfig
-from train.sampling import BatchPlan
+from train.labelled import Labelled
+from train.sampling import ALIKE, BatchPlan
+from train.shuffle import Order
+from train.structures import Structures
 
 Array = NDArray[Any]
+
+
+class BySize(Structures):
+    """Structures of which nothing is known but their sizes.
+
+    Args:
+        sizes: [S, 2] atoms and edges.
+    """
+
+    def __init__(self, sizes: Array) -> None:
+        self._sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def sizes(self, numbers: Array) -> Array:
+        """See `Structures`."""
+        found: Array = self._sizes[numbers]
+        return found
+
+    def source(self, number: int) -> str:
+        """See `Structures`."""
+        atoms, edges = self._sizes[number]
+        return f"a structure of {atoms} atoms and {edges} edges, which the plan has drawn,"
+
+    def take(self, numbers: Array) -> list[Labelled]:  # noqa: ARG002
+        """Not known."""
+        raise AssertionError("structures known by size have no content")
+
+    def columns(self, numbers: Array) -> Columns:  # noqa: ARG002
+        """Not known."""
+        raise AssertionError("structures known by size have no content")
+
+    def digests(self, numbers: Array) -> Array:  # noqa: ARG002
+        """Not known."""
+        raise AssertionError("structures known by size have no content")
+
+    def fingerprint(self) -> str:
+        """Not known."""
+        raise AssertionError("structures known by size have no content")
 
 
 @dataclass(frozen=True)
@@ -32,26 +77,32 @@ class Batches:
         return len(self.numbers)
 
 
+def owner(batches: int, ranks: int) -> Array:
+    """[B] which process computes each batch of a step: they are dealt in turn, by `BatchPlan.steps` and elsewhere."""
+    return np.arange(batches) % ranks
+
+
 class Dealing(ABC):
-    """How structures become batches, and batches the work of processes."""
+    """How structures become batches of steps."""
 
-    @cached_property
-    def epoch(self) -> Batches:
-        """All batches of an epoch."""
-        return self._batches()
+    def __init__(self) -> None:
+        self._kept: dict[int, list[Batches]] = {}
+
+    def steps(self, per_step: int, most: int) -> list[Batches]:
+        """So many whole steps of an epoch, or as many as there are.
+
+        Raises:
+            ValueError: there are too few structures for one.
+        """
+        if per_step not in self._kept:
+            steps = itertools.takewhile(lambda step: len(step) == per_step, self._steps(per_step))
+            self._kept[per_step] = list(itertools.islice(steps, most))
+        if not self._kept[per_step]:
+            raise ValueError(f"the structures that were drawn do not fill a step of {per_step:,} batches")
+        return self._kept[per_step]
 
     @abstractmethod
-    def _batches(self) -> Batches: ...
-
-    @abstractmethod
-    def owners(self, step: Batches, ranks: int) -> Array:
-        """[B] which process computes each batch of a step."""
-
-    def steps(self, per_step: int) -> list[Batches]:
-        """The whole steps of an epoch; at least one, with what there is."""
-        whole = self.epoch
-        count = max(1, len(whole) // per_step)
-        return [_part(whole, slice(number * per_step, (number + 1) * per_step)) for number in range(count)]
+    def _steps(self, per_step: int) -> Iterator[Batches]: ...
 
 
 class Packed(Dealing):
@@ -64,24 +115,23 @@ class Packed(Dealing):
     """
 
     def __init__(self, sizes: Array, bounds: BatchConfig, seed: int) -> None:
-        self.plan = BatchPlan([(int(atoms), int(edges)) for atoms, edges in sizes], bounds, seed)
+        super().__init__()
+        self.sizes, self.bounds, self.seed = sizes, bounds, seed
 
-    def _batches(self) -> Batches:
-        numbers = self.plan.epoch(0)
-        return Batches(numbers, np.array([self.plan.sizes[batch].sum(0) for batch in numbers]))
+    def plan(self, per_step: int) -> BatchPlan:
+        """That of a run with so many batches a step."""
+        order = Order([len(self.sizes)], self.seed)
+        return BatchPlan(BySize(self.sizes), order, self.bounds, max(1, per_step // ALIKE))
 
-    def owners(self, step: Batches, ranks: int) -> Array:
-        """See `Dealing`."""
-        found = np.empty(len(step), dtype=np.int64)
-        place = {batch[0]: number for number, batch in enumerate(step.numbers)}
-        for rank, batches in enumerate(self.plan.shared(step.numbers, ranks)):
-            for batch in batches:
-                found[place[batch[0]]] = rank
-        return found
+    def _steps(self, per_step: int) -> Iterator[Batches]:
+        plan = self.plan(per_step)
+        for numbers in plan.steps(0, per_step):
+            sums = [plan.sizes(np.array(batch)).sum(0) for batch in numbers]
+            yield Batches(numbers, np.array(sums).reshape(-1, 3))
 
 
 class FixedCount(Dealing):
-    """So many structures a batch in random order, one batch after the other to one process after the other.
+    """So many structures a batch in random order.
 
     This is what HydraGNN does by default, and every trainer with PyTorch's DistributedSampler.
 
@@ -92,19 +142,13 @@ class FixedCount(Dealing):
     """
 
     def __init__(self, sizes: Array, count: int, seed: int) -> None:
+        super().__init__()
         self.sizes, self.count, self.seed = sizes, count, seed
 
-    def _batches(self) -> Batches:
+    def _steps(self, per_step: int) -> Iterator[Batches]:
         order = np.random.default_rng([self.seed, 0]).permutation(len(self.sizes))
-        whole = max(1, len(order) // self.count) * self.count
-        numbers = order[:whole].reshape(-1, min(self.count, len(order)))
-        sums = self.sizes[numbers].sum(1)
-        return Batches(numbers.tolist(), np.column_stack([sums, np.full(len(sums), numbers.shape[1])]))
-
-    def owners(self, step: Batches, ranks: int) -> Array:
-        """See `Dealing`."""
-        return np.arange(len(step)) % ranks
-
-
-def _part(batches: Batches, which: slice) -> Batches:
-    return Batches(batches.numbers[which], batches.sizes[which])
+        each = per_step * self.count
+        for first in range(0, len(order) - each + 1, each):
+            numbers = order[first : first + each].reshape(per_step, self.count)
+            sums = self.sizes[numbers].sum(1)
+            yield Batches(numbers.tolist(), np.column_stack([sums, np.full(per_step, self.count)]))

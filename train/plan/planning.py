@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from train.data import Dataset
+from train.cost import LOOKED_AT
 from train.plan.machines import HERE
 from train.plan.scaling import Plan, Point, Progress, mean_structures, strong, weak
 from train.plan.sizes import Mix, Population
 from train.plan.work import CostsFile
+from train.run import Run
 
 LEFT_OUT = (
     "Left out: validation, starting and compiling, failures, other jobs on the network, and that devices of one kind"
@@ -102,12 +103,15 @@ def make_plan(plan: Plan, scaling: Scaling, remarks: Sequence[str], progress: Pr
     return Planned(plan, scaling, packed, grown, fixed, [*remarks, *_of_machine(plan), LEFT_OUT])
 
 
-def populations_of(datasets: Sequence[Dataset]) -> tuple[Population, ...]:
-    """Sizes of the training structures that are at hand."""
-    return tuple(
-        Population(one.name, len(one.train), np.array([(s.graph.n_atoms, s.graph.n_edges) for s in one.train]))
-        for one in datasets
-    )
+def populations_of(run: Run) -> tuple[Population, ...]:
+    """Sizes of the training structures of a run, as often as they come in an epoch."""
+    random = np.random.default_rng(run.config.seed)
+    found = []
+    for dataset, often in zip(run.datasets, run.order.repeats, strict=True):
+        count = len(dataset.train)
+        numbers = random.choice(count, LOOKED_AT, replace=False) if count > LOOKED_AT else np.arange(count)
+        found.append(Population(dataset.name, round(count * often), dataset.train.sizes(numbers)))
+    return tuple(found)
 
 
 def of_mix(mix: Mix) -> tuple[tuple[Population, ...], list[str]]:

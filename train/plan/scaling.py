@@ -131,8 +131,8 @@ def _dealing(plan: Plan, populations: Sequence[Population], batches: int) -> Dea
     make: Callable[..., Dealing] = partial(Packed, bounds=plan.bounds)
     if plan.fixed_count:
         make = partial(FixedCount, count=plan.fixed_count)
-    sample = make(draw_mixed(populations, LEAST_POOL, random), seed=plan.seed).epoch
-    each = float(sample.sizes[:, 2].mean())
+    sample = make(draw_mixed(populations, LEAST_POOL, random), seed=plan.seed)
+    each = float(np.concatenate([step.sizes[:, 2] for step in sample.steps(1, 100)]).mean())
     if batches * each > MOST_POOL:
         raise ValueError(
             f"steps of {batches:,} batches of {each:.0f} structures are more than can be planned at a time,"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.cost import CostModel
-from train.plan.dealing import Batches, Dealing
+from train.plan.dealing import Batches, Dealing, owner
 from train.plan.machines import Machine
 from train.plan.network import WORD, Reduction, all_reduce
 
@@ -135,7 +135,7 @@ def step_time(
     ranks = sum(share.ranks for share in shares)
     slower = crowded(machine, ranks)
     means, most, loads, last, counts = [], [], [], [], []
-    for steps in zip(*(share.dealing.steps(share.per_step)[:most_steps] for share in shares), strict=False):
+    for steps in zip(*(share.dealing.steps(share.per_step, most_steps) for share in shares), strict=False):
         dealt = [_of_ranks(share, step, work, slower) for share, step in zip(shares, steps, strict=True)]
         seconds, loading = (np.concatenate(parts) for parts in zip(*dealt, strict=True))
         means.append(seconds.mean())
@@ -192,7 +192,7 @@ def crowded(machine: Machine, ranks: int) -> float:
 
 def _of_ranks(share: Share, step: Batches, work: Work, slower: float) -> tuple[Array, Array]:
     """[R] seconds of computing and of assembling batches, of each process."""
-    owners = share.dealing.owners(step, share.ranks)
+    owners = owner(len(step), share.ranks)
     seconds = work.costs.seconds(step.sizes[:, 0], step.sizes[:, 1]) * slower
     loading = work.input * step.sizes[:, 2] * slower
     both = (np.bincount(owners, weights=part, minlength=share.ranks) for part in (seconds, loading))

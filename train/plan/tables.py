@@ -10,7 +10,7 @@ COLUMNS = (
     "ranks",
     "nodes",
     "step, s",
-    "compute %",
+    "useful %",
     "wait %",
     "sums %",
     "other %",

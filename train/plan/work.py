@@ -141,6 +141,6 @@ def _input_seconds(run: Run) -> float:
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        batch_labelled([run.structures[number] for number in numbers]).to(run.device)
+        batch_labelled(run.structures.take(numbers)).to(run.device)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds) / len(numbers)
