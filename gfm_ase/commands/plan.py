@@ -215,7 +215,7 @@ def _show(planned: Any, console: Console) -> None:
 
     shown = [number for number, name in enumerate(COLUMNS) if console.width >= WIDE or name not in NARROW]
     for title, points in planned.titled():
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number in shown:
             table.add_column(COLUMNS[number], justify="right", no_wrap=True)
         for row in rows(points):

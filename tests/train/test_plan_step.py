@@ -11,7 +11,7 @@ from train.plan.dealing import Batches, Dealing, FixedCount, Packed
 from train.plan.machines import Machine
 from train.plan.network import all_reduce
 from train.plan.planning import Scaling, make_plan
-from train.plan.scaling import Plan, split, strong, weak
+from train.plan.scaling import Plan, Point, Simulator, split
 from train.plan.sizes import Population
 from train.plan.step import BACKWARD, Options, Share, Work, crowded, reducing, step_time
 
@@ -149,6 +149,14 @@ def plan_of(machine: Machine, work: Work = WORK, **others: object) -> Plan:
     return Plan(populations, BOUNDS, work, machine, NEVER, **others)  # type: ignore[arg-type]
 
 
+def strong(plan: Plan, ranks: list[int], per_step: int) -> list[Point]:
+    return Simulator(plan, per_step).strong(ranks, per_step)
+
+
+def weak(plan: Plan, ranks: list[int], per_rank: int = 1) -> list[Point]:
+    return Simulator(plan, max(ranks) * per_rank).weak(ranks, per_rank)
+
+
 def test_scaling_is_perfect_without_a_network_and_with_equal_sizes() -> None:
     plan = plan_of(NO_NETWORK, replace(WORK, update=0.0, input=0.0))
     for points in (strong(plan, [4, 16, 64], 64), weak(plan, [4, 16, 64])):
@@ -230,6 +238,11 @@ def test_a_plan_says_what_it_rests_on() -> None:
     assert told["strong"][1]["ranks"] == 16
     assert told["strong"][1]["time"]["waiting"] == planned.strong[1].time.waiting
     assert told["data"][0] == {"name": "a", "structures": 3000, "mean_atoms": 32.0, "mean_edges": 640.0}
+    assert not any("edge_cost" in remark for remark in planned.remarks)  # a tenth of an atom is near enough
+    dear = make_plan(plan_of(machine, replace(WORK, costs=CostModel(0, 1e-6, 1e-6))), Scaling((4,), 16), [])
+    assert any("batch.edge_cost is 0.05, and by these costs an edge costs 1 of an atom" in r for r in dear.remarks)
+    alone = make_plan(plan_of(machine, replace(WORK, costs=CostModel(0, 0, 1e-6))), Scaling((4,), 16), [])
+    assert any("an edge costs all, and an atom nothing" in remark for remark in alone.remarks)
     without = make_plan(plan_of(replace(machine, node_watts=0.0)), Scaling((4,), 16, fixed_count=3), [])
     assert not any("Energy" in remark for remark in without.remarks)
     assert without.scaling.fixed_count == 3

@@ -11,7 +11,7 @@ import numpy as np
 
 from train.cost import LOOKED_AT
 from train.plan.machines import HERE
-from train.plan.scaling import Plan, Point, Progress, mean_structures, strong, weak
+from train.plan.scaling import Plan, Point, Progress, Simulator, mean_structures
 from train.plan.sizes import Mix, Population
 from train.plan.work import CostsFile
 from train.run import Run
@@ -92,15 +92,16 @@ def make_plan(plan: Plan, scaling: Scaling, remarks: Sequence[str], progress: Pr
     """Simulate strong and weak scaling, and strong scaling with batches of a fixed count.
 
     Raises:
-        ValueError: as `train.plan.scaling.strong`.
+        ValueError: as `train.plan.scaling.Simulator`.
     """
-    packed = strong(plan, scaling.ranks, scaling.per_step, progress)
-    grown = weak(plan, scaling.ranks, scaling.per_rank, progress)
+    simulator = Simulator(plan, max(scaling.per_step, max(scaling.ranks) * scaling.per_rank), progress)
+    packed = simulator.strong(scaling.ranks, scaling.per_step)
+    grown = simulator.weak(scaling.ranks, scaling.per_rank)
     count = scaling.fixed_count or max(1, round(mean_structures(packed)))
     counted = replace(plan, fixed_count=count)
-    fixed = strong(counted, scaling.ranks, scaling.per_step, progress)
+    fixed = Simulator(counted, scaling.per_step, progress).strong(scaling.ranks, scaling.per_step)
     scaling = replace(scaling, fixed_count=count)
-    return Planned(plan, scaling, packed, grown, fixed, [*remarks, *_of_machine(plan), LEFT_OUT])
+    return Planned(plan, scaling, packed, grown, fixed, [*remarks, *_of_packing(plan), *_of_machine(plan), LEFT_OUT])
 
 
 def populations_of(run: Run) -> tuple[Population, ...]:
@@ -131,6 +132,19 @@ def of_costs(costs: CostsFile, factor: float | None, machine: str, path: Path | 
         wrong = f"They are NOT those of a device of {machine}: give --costs or --times-faster"
         return [f"Costs of a batch: {measured}. {wrong}"]
     return [f"Costs of a batch: {measured}"]
+
+
+def _of_packing(plan: Plan) -> list[str]:
+    """Whether batches are packed by what an edge was measured to cost."""
+    costs, given = plan.work.costs, plan.bounds.edge_cost
+    measured = costs.edge / costs.atom if costs.atom else float("inf")
+    if given / 2 <= measured <= 2 * given:
+        return []
+    rather = f"{measured:.2g} of an atom" if costs.atom else "all, and an atom nothing"
+    return [
+        f"Packing: batch.edge_cost is {given:g}, and by these costs an edge costs {rather}; batches packed by that"
+        " would be closer in time"
+    ]
 
 
 def _of_machine(plan: Plan) -> list[str]:

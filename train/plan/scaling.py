@@ -76,43 +76,53 @@ class Point:
     energy_kWh: float | None
 
 
-def strong(plan: Plan, ranks: Sequence[int], per_step: int, progress: Progress | None = None) -> list[Point]:
-    """More and more processes for steps of so many batches: the same training, sooner.
+class Simulator:
+    """Steps of one plan for more and more processes; structures are drawn and packed once.
+
+    Args:
+        plan: what is planned.
+        most: batches of the largest step.
+        progress: told how many numbers of processes are done.
 
     Raises:
-        ValueError: fewer batches than processes, more than can be planned, or fewer processes than data sets with
-            task parallelism.
+        ValueError: more batches than can be planned at a time.
     """
-    if max(ranks) > per_step:
-        raise ValueError(
-            f"steps of {per_step:,} batches leave some of {max(ranks):,} processes nothing to do; set --global-batch or"
-            f" batch.per_step to {max(ranks):,} or more, or ask for fewer --ranks"
-        )
-    return _points(plan, [(number, per_step) for number in ranks], ("strong scaling", progress))
 
+    def __init__(self, plan: Plan, most: int, progress: Progress | None = None) -> None:
+        self.plan, self.progress = plan, progress
+        self.shares = (_by_task if plan.task_parallel else _together)(plan, most)
 
-def weak(plan: Plan, ranks: Sequence[int], per_rank: int = 1, progress: Progress | None = None) -> list[Point]:
-    """More and more processes with so many batches each: steps of more structures."""
-    return _points(plan, [(number, number * per_rank) for number in ranks], ("weak scaling", progress))
+    def strong(self, ranks: Sequence[int], per_step: int) -> list[Point]:
+        """More and more processes for steps of so many batches: the same training, sooner.
+
+        Raises:
+            ValueError: fewer batches than processes, or fewer processes than data sets with task parallelism.
+        """
+        if max(ranks) > per_step:
+            raise ValueError(
+                f"steps of {per_step:,} batches leave some of {max(ranks):,} processes nothing to do; set"
+                f" --global-batch or batch.per_step to {max(ranks):,} or more, or ask for fewer --ranks"
+            )
+        return self._points([(number, per_step) for number in ranks], "strong scaling")
+
+    def weak(self, ranks: Sequence[int], per_rank: int = 1) -> list[Point]:
+        """More and more processes with so many batches each: steps of more structures."""
+        return self._points([(number, number * per_rank) for number in ranks], "weak scaling")
+
+    def _points(self, wanted: Sequence[tuple[int, int]], what: str) -> list[Point]:
+        plan = self.plan
+        points: list[Point] = []
+        for number, (ranks, per_step) in enumerate(wanted):
+            time = step_time(self.shares(ranks, per_step), plan.work, plan.machine, plan.options)
+            points.append(_point(plan, ranks, per_step, time, points[0] if points else None))
+            if self.progress:
+                self.progress(what, number + 1, len(wanted))
+        return points
 
 
 def mean_structures(points: Sequence[Point]) -> float:
     """Of a batch."""
     return sum(point.time.structures for point in points) / sum(point.per_step for point in points)
-
-
-def _points(plan: Plan, wanted: Sequence[tuple[int, int]], told: tuple[str, Progress | None]) -> list[Point]:
-    what, progress = told
-    most = max(per_step for _, per_step in wanted)
-    spread = _by_task if plan.task_parallel else _together
-    share = spread(plan, most)
-    points: list[Point] = []
-    for number, (ranks, per_step) in enumerate(wanted):
-        time = step_time(share(ranks, per_step), plan.work, plan.machine, plan.options)
-        points.append(_point(plan, ranks, per_step, time, points[0] if points else None))
-        if progress:
-            progress(what, number + 1, len(wanted))
-    return points
 
 
 def _point(plan: Plan, ranks: int, per_step: int, time: StepTime, first: Point | None) -> Point:
