@@ -28,7 +28,7 @@ def plan_figure(planned: Planned) -> Figure:
     Raises:
         ValueError: matplotlib is not installed.
     """
-    figure, (left, right) = new_figure(11.0, 4.6, 2)
+    figure, (left, right) = new_figure(12.0, 4.6, 2)
     _efficiency(left, planned)
     _parts(right, planned)
     machine = planned.plan.machine
@@ -71,7 +71,7 @@ def _parts(axis: Any, planned: Planned) -> None:
     axis.set_xlabel("processes", fontsize=9)
     axis.set_ylabel("share of a step, % (strong, packed)", fontsize=9)
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=8, frameon=True, framealpha=0.9, loc="lower left")
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _logarithmic(axis: Any, ranks: tuple[int, ...]) -> None:
