@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from train.labelled import batch_labelled
-
 if TYPE_CHECKING:
     from train.run import Run
 
@@ -124,7 +122,7 @@ def measure(run: Run, repeats: int = REPEATS, progress: Callable[[int, int], Non
     """
     from train.warm_up import seconds_of
 
-    batches = [batch_labelled(run.structures.take(numbers)).to(run.device) for numbers in samples(run)]
+    batches = [run.structures.batch(numbers).to(run.device) for numbers in samples(run)]
     timed: list[list[float]] = [[] for _ in batches]
     for repeat in range(repeats + 1):
         for number, batch in enumerate(batches):

@@ -102,7 +102,7 @@ def test_batches_are_those_of_the_trainer(ranks: int) -> None:
     dealing = Packed(sizes(), BatchConfig(max_atoms=128), seed=4)
     steps = dealing.steps(16, 3)
     assert len(steps) == 3
-    own = [dealing.plan(16).steps(0, 16, share=(rank, ranks)) for rank in range(ranks)]
+    own = [dealing.plan(16).steps(0, share=(rank, ranks)) for rank in range(ranks)]
     for step in steps:
         who = owner(len(step), ranks)
         for rank, batches in enumerate(own):

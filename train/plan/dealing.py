@@ -121,11 +121,12 @@ class Packed(Dealing):
     def plan(self, per_step: int) -> BatchPlan:
         """That of a run with so many batches a step."""
         order = Order([len(self.sizes)], self.seed)
-        return BatchPlan(BySize(self.sizes), order, self.bounds, max(1, per_step // ALIKE))
+        streams = max(1, per_step // ALIKE)
+        return BatchPlan(BySize(self.sizes), order, self.bounds, per_step=per_step, streams=streams)
 
     def _steps(self, per_step: int) -> Iterator[Batches]:
         plan = self.plan(per_step)
-        for numbers in plan.steps(0, per_step):
+        for numbers in plan.steps(0):
             sums = [plan.sizes(np.array(batch)).sum(0) for batch in numbers]
             yield Batches(numbers, np.array(sums).reshape(-1, 3))
 

@@ -18,7 +18,6 @@ from train.config import RunConfig
 from train.config_tables import NotNegative, Table
 from train.cost import CostModel, Measured, measure, samples
 from train.journal import write_json
-from train.labelled import batch_labelled
 from train.optimizer import Optimizer
 from train.plan.step import Work
 from train.run import Run
@@ -141,6 +140,6 @@ def _input_seconds(run: Run) -> float:
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        batch_labelled(run.structures.take(numbers)).to(run.device)
+        run.structures.batch(numbers).to(run.device)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds) / len(numbers)
