@@ -199,6 +199,15 @@ def test_task_parallelism_is_for_each_data_set() -> None:
     assert point.time.reducing == pytest.approx(all_reduce(MACHINE, 16, 4 * 900_000) + max(heads) + small)
 
 
+def test_tasks_have_batches_in_the_ratio_of_their_work() -> None:
+    """3 to 1, also where processes cannot be: 2 processes have 12 and 4 batches."""
+    plan = plan_of(NO_NETWORK, replace(WORK, update=0.0, input=0.0), task_parallel=True)
+    (point,) = strong(plan, [2], 16)
+    batch = float(WORK.costs.seconds(4 * 32, 4 * 640))
+    assert point.time.total == pytest.approx(12 * batch)
+    assert point.time.useful == pytest.approx(8 / 12)
+
+
 @pytest.mark.parametrize(
     ("ranks", "work", "own"),
     [(4, [3.0, 1.0], [3, 1]), (16, [3.0, 1.0], [12, 4]), (3, [100.0, 1.0, 1.0], [1, 1, 1]), (10, [1e9, 1.0], [9, 1])],

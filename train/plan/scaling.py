@@ -167,10 +167,10 @@ def _by_task(plan: Plan, most: int) -> Callable[[int, int], list[Share]]:
     dealings = [_dealing(plan, [one], number) for one, number in zip(plan.populations, batches, strict=True)]
 
     def shares(ranks: int, per_step: int) -> list[Share]:
-        own = split(ranks, seconds)
+        own, batches = split(ranks, seconds), split(max(per_step, len(seconds)), seconds)
         return [
-            Share(dealing, number, max(number, round(per_step * number / ranks)), (one.name,))
-            for dealing, number, one in zip(dealings, own, plan.populations, strict=True)
+            Share(dealing, number, max(number, of_step), (one.name,))
+            for dealing, number, of_step, one in zip(dealings, own, batches, plan.populations, strict=True)
         ]
 
     return shares
