@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe
-from benchmarks.ranks import RUN, speed
+from benchmarks.ranks import RUN, speeds
 from train.config import load_config
 from train.data import load_datasets
 from train.plan.here import measure_here
@@ -58,13 +58,13 @@ def main() -> None:
     planned: dict[int, list[float]] = {ranks: [] for ranks in given.ranks}
     found: dict[int, list[float]] = {ranks: [] for ranks in given.ranks}
     of_training = argparse.Namespace(**{**vars(given), "ranks": max(given.ranks)})
-    for repeat in range(given.repeats):  # in turns: a machine is not equally fast all the time
+    for _ in range(given.repeats):  # in turns: a machine is not equally fast all the time
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for ranks, atoms in predicted(folder, given).items():
                 planned[ranks].append(atoms)
             for ranks in given.ranks:
-                found[ranks] += speed(folder / str(repeat), of_training, ranks)
+                found[ranks] += speeds(folder / f"ranks-{ranks}", of_training, ranks, 1)
     table = Table("processes", "predicted atoms/s", "measured", "off", "predicted times one", "measured", "off")
     medians = {ranks: (statistics.median(planned[ranks]), statistics.median(found[ranks])) for ranks in given.ranks}
     first = medians[min(given.ranks)]

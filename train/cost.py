@@ -122,7 +122,7 @@ def measure(run: Run, repeats: int = REPEATS, progress: Callable[[int, int], Non
     """
     from train.warm_up import seconds_of
 
-    batches = [run.structures.batch(numbers).to(run.device) for numbers in samples(run)]
+    batches = [run.division.local(run.structures.batch(numbers).to(run.device)) for numbers in samples(run)]
     timed: list[list[float]] = [[] for _ in batches]
     for repeat in range(repeats + 1):
         for number, batch in enumerate(batches):
@@ -142,11 +142,13 @@ def samples(run: Run) -> list[Array]:
     """Numbers of structures in the batches that are timed: sparse, mixed and dense ones, of several sizes."""
     random, count = np.random.default_rng(run.config.seed), len(run.structures)
     looked_at = random.choice(count, LOOKED_AT, replace=False) if count > LOOKED_AT else random.permutation(count)
-    sizes = run.plan.sizes(looked_at)
+    sizes = np.column_stack([run.structures.sizes(looked_at), np.ones(len(looked_at), dtype=np.int64)])
+    bounds = run.config.batch
+    limits = np.array([bound or math.inf for bound in (bounds.max_atoms, bounds.max_edges, bounds.max_structures)])
     by_density = np.argsort(sizes[:, 1] / np.maximum(sizes[:, 0], 1), kind="stable")
     chosen: dict[tuple[int, ...], Array] = {}
     for order, fill in itertools.product((by_density, np.arange(len(sizes)), by_density[::-1]), FILLS):
-        numbers = looked_at[order[: _first_that_fit(sizes[order], fill * run.plan.limits)]]
+        numbers = looked_at[order[: _first_that_fit(sizes[order], fill * limits)]]
         chosen[tuple(numbers.tolist())] = numbers
     return list(chosen.values())
 

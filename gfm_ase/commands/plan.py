@@ -121,7 +121,8 @@ def plan(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     numbers = parse_ranks(ranks, where)
     work, populations, remarks = _work(config, _Given(mix, costs, times_faster, where.name, folder), console)
     options = replace(options, checkpoint_minutes=config.log.checkpoint_minutes)
-    made_of = Plan(populations, config.batch, work, where, options, config.seed, task_parallel=task_parallel)
+    tasks = task_parallel or config.parallel.tasks
+    made_of = Plan(populations, config.batch, work, where, options, config.seed, task_parallel=tasks)
     per_step = global_batch or config.batch.per_step or max(numbers)
     with _bars(console) as progress:
         planned = make_plan(made_of, Scaling(numbers, per_step, per_rank, fixed_count), remarks, progress)

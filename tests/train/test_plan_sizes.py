@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from train.config import BatchConfig
-from train.plan.dealing import BySize, FixedCount, Packed, owner
+from train.plan.dealing import BySize, FixedCount, Packed
 from train.plan.sizes import DatasetSizes, Mix, Population, Spread, draw_mixed, read_mix
 
 SPREAD = {"mean": 73.0, "least": 7, "largest": 225, "spread": 0.45}
@@ -104,7 +104,7 @@ def test_batches_are_those_of_the_trainer(ranks: int) -> None:
     assert len(steps) == 3
     own = [dealing.plan(16).steps(0, share=(rank, ranks)) for rank in range(ranks)]
     for step in steps:
-        who = owner(len(step), ranks)
+        who = dealing.owner(len(step), ranks)
         for rank, batches in enumerate(own):
             assert next(batches) == [step.numbers[number] for number in np.flatnonzero(who == rank)]
         for numbers, size in zip(step.numbers, step.sizes, strict=True):
@@ -128,7 +128,7 @@ def test_batches_of_a_fixed_count_are_dealt_in_turn() -> None:
     assert {len(numbers) for numbers in first.numbers + second.numbers} == {32}
     assert max(Counter(number for batch in first.numbers + second.numbers for number in batch).values()) == 1
     assert first.sizes[3].tolist() == [*sizes()[first.numbers[3]].sum(0).tolist(), 32]
-    assert owner(len(first), 4).tolist() == [0, 1, 2, 3, 0, 1]
+    assert FixedCount(sizes(), 32, seed=0).owner(len(first), 4).tolist() == [0, 1, 2, 3, 0, 1]
     assert first.numbers[0] != sorted(first.numbers[0])
 
 

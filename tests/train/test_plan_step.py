@@ -1,19 +1,22 @@
 """A simulated step is the sum of its parts, and each part is what can be counted by hand."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from train.config import BatchConfig
+from train.config import BatchConfig, RunConfig
 from train.cost import CostModel
-from train.plan.dealing import Batches, Dealing, FixedCount, Packed
+from train.data import load_datasets
+from train.plan.dealing import Batches, Dealing, FixedCount, Packed, Separate
 from train.plan.machines import Machine
 from train.plan.network import all_reduce
 from train.plan.planning import Scaling, make_plan
-from train.plan.scaling import Plan, Point, Simulator, split
+from train.plan.scaling import Plan, Point, Simulator
 from train.plan.sizes import Population
-from train.plan.step import BACKWARD, Options, Share, Work, crowded, reducing, step_time
+from train.plan.step import BACKWARD, Options, Processes, Work, crowded, reducing, step_time
+from train.separate import SeparatePlan, shares
 
 MACHINE = Machine(
     name="small",
@@ -31,6 +34,8 @@ NO_NETWORK = replace(MACHINE, inside=1e30, between=1e30, latency_inside=0.0, lat
 WORK = Work(CostModel(1e-3, 1e-5, 1e-6), update=2e-3, input=1e-5, shared=900_000, heads={"a": 50_000, "b": 50_000})
 NEVER = Options(checkpoint_minutes=1e30)
 BOUNDS = BatchConfig(max_atoms=128)
+MakeConfig = Callable[..., RunConfig]
+REPEATED = (("a", 1.0), ("b", 3.0), ("c", 1.7))
 
 
 def sizes(count: int = 2000) -> np.ndarray:
@@ -43,8 +48,8 @@ def equal(count: int = 2000) -> np.ndarray:
     return np.tile([32, 640], (count, 1))
 
 
-def share(dealing: Dealing, ranks: int, per_step: int) -> Share:
-    return Share(dealing, ranks, per_step, ("a", "b"))
+def share(dealing: Dealing, ranks: int, per_step: int) -> Processes:
+    return Processes(dealing, ranks, per_step)
 
 
 def seconds(step: Batches) -> np.ndarray:
@@ -53,8 +58,8 @@ def seconds(step: Batches) -> np.ndarray:
 
 def test_one_process_takes_the_sum_of_the_costs() -> None:
     dealing = Packed(sizes(), BOUNDS, seed=0)
-    time = step_time([share(dealing, 1, 8)], WORK, MACHINE, NEVER)
-    steps = dealing.steps(8, 20)
+    time = step_time(share(dealing, 1, 8), WORK, MACHINE, NEVER)
+    steps = dealing.steps(8)
     assert time.computing == pytest.approx(np.mean([seconds(step).sum() for step in steps]))
     assert time.waiting == pytest.approx(0, abs=1e-12)
     assert time.reducing == 0
@@ -66,9 +71,9 @@ def test_one_process_takes_the_sum_of_the_costs() -> None:
 
 def test_processes_wait_for_the_slowest() -> None:
     dealing = FixedCount(sizes(), 10, seed=0)
-    time = step_time([share(dealing, 4, 8)], WORK, MACHINE, NEVER)
+    time = step_time(share(dealing, 4, 8), WORK, MACHINE, NEVER)
     most, mean = [], []
-    for step in dealing.steps(8, 20):
+    for step in dealing.steps(8):
         cost = seconds(step)
         each = [cost[rank::4].sum() for rank in range(4)]
         most.append(max(each))
@@ -79,34 +84,34 @@ def test_processes_wait_for_the_slowest() -> None:
 
 
 def test_packing_waits_less_than_a_fixed_count() -> None:
-    packed = step_time([share(Packed(sizes(), BOUNDS, seed=0), 16, 16)], WORK, MACHINE, NEVER)
-    fixed = step_time([share(FixedCount(sizes(), 4, seed=0), 16, 16)], WORK, MACHINE, NEVER)
+    packed = step_time(share(Packed(sizes(), BOUNDS, seed=0), 16, 16), WORK, MACHINE, NEVER)
+    fixed = step_time(share(FixedCount(sizes(), 4, seed=0), 16, 16), WORK, MACHINE, NEVER)
     assert packed.waiting / packed.computing < 0.7 * fixed.waiting / fixed.computing
 
 
 def test_sums_take_what_the_network_takes() -> None:
-    time = step_time([share(Packed(sizes(), BOUNDS, seed=0), 8, 8)], WORK, MACHINE, NEVER)
+    time = step_time(share(Packed(sizes(), BOUNDS, seed=0), 8, 8), WORK, MACHINE, NEVER)
     assert time.reducing == pytest.approx(all_reduce(MACHINE, 8, 4e6) + 3 * all_reduce(MACHINE, 8, 64))
 
 
 def test_what_runs_beside_the_pass_back_does_not_count() -> None:
-    shares = [share(FixedCount(equal(), 4, seed=0), 8, 8)]
+    four = share(FixedCount(equal(), 4, seed=0), 8, 8)
     gradients, small = all_reduce(MACHINE, 8, 4e6), 3 * all_reduce(MACHINE, 8, 64)
     long, short = 1.0, 0.1 * gradients
-    assert reducing(shares, WORK, MACHINE, Options(overlap=0.7), long) == pytest.approx(small + 0.3 * gradients)
-    assert reducing(shares, WORK, MACHINE, Options(overlap=1.0), long) == pytest.approx(small)
-    assert reducing(shares, WORK, MACHINE, Options(overlap=1.0), short) == pytest.approx(small + 0.9 * gradients)
+    assert reducing(four, WORK, MACHINE, Options(overlap=0.7), long) == pytest.approx(small + 0.3 * gradients)
+    assert reducing(four, WORK, MACHINE, Options(overlap=1.0), long) == pytest.approx(small)
+    assert reducing(four, WORK, MACHINE, Options(overlap=1.0), short) == pytest.approx(small + 0.9 * gradients)
     batch = float(WORK.costs.seconds(4 * 32, 4 * 640))
     hidden = min(gradients, BACKWARD * batch)
-    time = step_time(shares, WORK, MACHINE, replace(NEVER, overlap=1.0))
+    time = step_time(four, WORK, MACHINE, replace(NEVER, overlap=1.0))
     assert time.reducing == pytest.approx(small + gradients - hidden)
 
 
 def test_heads_are_summed_over_their_own_processes() -> None:
-    parts = [
-        Share(FixedCount(equal(), 4, seed=0), 12, 12, ("a",)),
-        Share(FixedCount(equal(), 4, seed=0), 4, 4, ("b",)),
-    ]
+    """3 to 1: 12 of 16 batches, which are those of the first 12 processes."""
+    dealing = Separate([FixedCount(equal(), 4, seed=0), FixedCount(equal(), 4, seed=0)], [3.0, 1.0])
+    assert dealing.groups(16, 16) == [12, 4]
+    parts = Processes(dealing, 16, 16)
     told = reducing(parts, WORK, MACHINE, Options(), 0.0)
     heads = [all_reduce(MACHINE, 12, 4 * 50_000), all_reduce(MACHINE, 4, 4 * 50_000)]
     small = 3 * all_reduce(MACHINE, 16, 64)
@@ -118,18 +123,18 @@ def test_heads_are_summed_over_their_own_processes() -> None:
 
 def test_states_are_saved_now_and_then() -> None:
     """5 numbers of 4 bytes for each of a million weights, 1 GB/s: 20 ms in a minute."""
-    time = step_time([share(FixedCount(equal(), 4, seed=0), 1, 1)], WORK, MACHINE, Options(checkpoint_minutes=1.0))
+    time = step_time(share(FixedCount(equal(), 4, seed=0), 1, 1), WORK, MACHINE, Options(checkpoint_minutes=1.0))
     assert time.saving == pytest.approx(0.02 / 60 * (time.total - time.saving))
 
 
 def test_batches_are_assembled_beside_computing_where_cores_are_free() -> None:
     slow = replace(WORK, input=5e-3)
-    shares = [share(FixedCount(equal(), 4, seed=0), 4, 4)]
+    four = share(FixedCount(equal(), 4, seed=0), 4, 4)
     cost = float(WORK.costs.seconds(4 * 32, 4 * 640))
-    assert step_time(shares, slow, MACHINE, NEVER).loading == pytest.approx(20e-3 - cost)
+    assert step_time(four, slow, MACHINE, NEVER).loading == pytest.approx(20e-3 - cost)
     busy = replace(MACHINE, spare_cores=False)
-    assert step_time(shares, slow, busy, NEVER).loading == pytest.approx(20e-3)
-    assert step_time([replace(shares[0], ranks=2)], slow, busy, NEVER).loading == pytest.approx(40e-3 - 2 * cost)
+    assert step_time(four, slow, busy, NEVER).loading == pytest.approx(20e-3)
+    assert step_time(replace(four, ranks=2), slow, busy, NEVER).loading == pytest.approx(40e-3 - 2 * cost)
 
 
 def test_devices_of_one_node_slow_each_other_down() -> None:
@@ -138,7 +143,7 @@ def test_devices_of_one_node_slow_each_other_down() -> None:
     assert crowded(crowd, 8) == pytest.approx(2 * 1.6)  # two processes on each device take turns
     assert crowded(replace(crowd, ranks_per_node=1), 1) == pytest.approx(1.6)
     alone, all_four = (
-        step_time([share(FixedCount(equal(), 4, seed=0), ranks, 4)], WORK, crowd, NEVER) for ranks in (1, 4)
+        step_time(share(FixedCount(equal(), 4, seed=0), ranks, 4), WORK, crowd, NEVER) for ranks in (1, 4)
     )
     assert all_four.computing == pytest.approx(1.6 * alone.computing / 4)
     assert all_four.updating == pytest.approx(1.6 * alone.updating)
@@ -199,28 +204,19 @@ def test_task_parallelism_is_for_each_data_set() -> None:
     assert point.time.reducing == pytest.approx(all_reduce(MACHINE, 16, 4 * 900_000) + max(heads) + small)
 
 
-def test_tasks_have_batches_in_the_ratio_of_their_work() -> None:
-    """3 to 1, also where processes cannot be: 2 processes have 12 and 4 batches."""
-    plan = plan_of(NO_NETWORK, replace(WORK, update=0.0, input=0.0), task_parallel=True)
-    (point,) = strong(plan, [2], 16)
-    batch = float(WORK.costs.seconds(4 * 32, 4 * 640))
-    assert point.time.total == pytest.approx(12 * batch)
-    assert point.time.useful == pytest.approx(8 / 12)
-
-
-@pytest.mark.parametrize(
-    ("ranks", "work", "own"),
-    [(4, [3.0, 1.0], [3, 1]), (16, [3.0, 1.0], [12, 4]), (3, [100.0, 1.0, 1.0], [1, 1, 1]), (10, [1e9, 1.0], [9, 1])],
-)
-def test_processes_are_split_by_work(ranks: int, work: list[float], own: list[int]) -> None:
-    assert split(ranks, np.array(work)) == own
-
-
-def test_every_process_has_a_task() -> None:
-    for ranks in range(5, 60):
-        own = split(ranks, np.array([0.01, 5.0, 1.0, 2.0, 0.3]))
-        assert sum(own) == ranks
-        assert min(own) >= 1
+@pytest.mark.parametrize(("per_step", "ranks"), [(16, 16), (16, 3), (10, 4), (3, 3)])
+def test_tasks_are_shared_out_as_the_trainer_does(per_step: int, ranks: int, make_config: MakeConfig) -> None:
+    """The same batches of each data set in a step, and the same processes for them."""
+    tables = [{"name": name, "train": "train.extxyz", "valid": "valid.extxyz", "repeat": r} for name, r in REPEATED]
+    config = make_config(dataset=tables, batch={"max_atoms": 16})
+    datasets = load_datasets(config)
+    real = SeparatePlan(datasets, [r for _, r in REPEATED], config, per_step)
+    costs = [r * (d.summary.atoms.sum() + 0.05 * d.summary.edges) for d, (_, r) in zip(datasets, REPEATED, strict=True)]
+    dealing = Separate([], costs)
+    assert shares(per_step, costs) == real.counts()
+    assert dealing.groups(per_step, ranks) == [len(owners) for owners in real.owners(ranks)]
+    for rank in range(ranks):
+        assert (dealing.owner(per_step, ranks) == rank).sum() == len(real.slots((rank, ranks)))
 
 
 def test_what_cannot_be_planned() -> None:
@@ -228,10 +224,8 @@ def test_what_cannot_be_planned() -> None:
         ValueError, match=r"steps of 8 batches leave some of 16 processes nothing to do; set --global-batch"
     ):
         strong(plan_of(MACHINE), [4, 16], 8)
-    with pytest.raises(
-        ValueError, match="task parallelism of 2 data sets needs 2 processes or more, and 1 are asked for"
-    ):
-        strong(plan_of(MACHINE, task_parallel=True), [1], 8)
+    with pytest.raises(ValueError, match="task parallelism of 2 data sets needs steps of as many batches or more"):
+        strong(plan_of(MACHINE, task_parallel=True), [1], 1)
     with pytest.raises(ValueError, match="are more than can be planned at a time, 2,000,000 structures"):
         strong(plan_of(MACHINE), [4], 600_000)
 

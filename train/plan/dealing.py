@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,14 @@ from train.columns import Columns
 from train.config import BatchConfig
 from train.labelled import Labelled
 from train.sampling import ALIKE, BatchPlan
+from train.separate import shares
 from train.shuffle import Order
 from train.structures import Structures
 
 Array = NDArray[Any]
+
+MOST_STEPS = 20
+"""Of an epoch that are simulated."""
 
 
 class BySize(Structures):
@@ -77,18 +81,13 @@ class Batches:
         return len(self.numbers)
 
 
-def owner(batches: int, ranks: int) -> Array:
-    """[B] which process computes each batch of a step: they are dealt in turn, by `BatchPlan.steps` and elsewhere."""
-    return np.arange(batches) % ranks
-
-
 class Dealing(ABC):
     """How structures become batches of steps."""
 
     def __init__(self) -> None:
         self._kept: dict[int, list[Batches]] = {}
 
-    def steps(self, per_step: int, most: int) -> list[Batches]:
+    def steps(self, per_step: int, most: int = MOST_STEPS) -> list[Batches]:
         """So many whole steps of an epoch, or as many as there are.
 
         Raises:
@@ -100,6 +99,14 @@ class Dealing(ABC):
         if not self._kept[per_step]:
             raise ValueError(f"the structures that were drawn do not fill a step of {per_step:,} batches")
         return self._kept[per_step]
+
+    def owner(self, batches: int, ranks: int) -> Array:
+        """[B] which process computes each batch of a step: they are dealt in turn."""
+        return np.arange(batches) % ranks
+
+    def groups(self, per_step: int, ranks: int) -> list[int]:  # noqa: ARG002
+        """Processes of each head, by data set; none where every process has all heads."""
+        return []
 
     @abstractmethod
     def _steps(self, per_step: int) -> Iterator[Batches]: ...
@@ -129,6 +136,39 @@ class Packed(Dealing):
         for numbers in plan.steps(0):
             sums = [plan.sizes(np.array(batch)).sum(0) for batch in numbers]
             yield Batches(numbers, np.array(sums).reshape(-1, 3))
+
+
+class Separate(Dealing):
+    """Batches of one data set each, as `train.separate` has them for `parallel.tasks`.
+
+    A step has from each data set as many batches as its share of the cost, in the order of the data sets, and
+    processes take consecutive ones. Seeds are not those of the trainer.
+
+    Args:
+        parts: of each data set, batches as `Packed` or `FixedCount` makes them.
+        costs: of an epoch of each data set.
+    """
+
+    def __init__(self, parts: Sequence[Dealing], costs: Sequence[float]) -> None:
+        super().__init__()
+        self.parts, self.costs = parts, costs
+
+    def owner(self, batches: int, ranks: int) -> Array:
+        """See `Dealing`."""
+        begins = np.arange(ranks + 1) * batches // ranks
+        return np.repeat(np.arange(ranks), np.diff(begins))
+
+    def groups(self, per_step: int, ranks: int) -> list[int]:
+        """See `Dealing`."""
+        owners = np.split(self.owner(per_step, ranks), np.cumsum(shares(per_step, self.costs))[:-1])
+        return [len(np.unique(own)) for own in owners]
+
+    def _steps(self, per_step: int) -> Iterator[Batches]:
+        counts = shares(per_step, self.costs)
+        kept = [part.steps(count, MOST_STEPS) for part, count in zip(self.parts, counts, strict=True)]
+        for own in zip(*kept, strict=False):
+            numbers = [batch for step in own for batch in step.numbers]
+            yield Batches(numbers, np.concatenate([step.sizes for step in own]))
 
 
 class FixedCount(Dealing):

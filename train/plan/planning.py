@@ -15,6 +15,7 @@ from train.plan.scaling import Plan, Point, Progress, Simulator, mean_structures
 from train.plan.sizes import Mix, Population
 from train.plan.work import CostsFile
 from train.run import Run
+from train.shuffle import tempered
 
 LEFT_OUT = (
     "Left out: validation, starting and compiling, failures, other jobs on the network, and that devices of one kind"
@@ -107,11 +108,12 @@ def make_plan(plan: Plan, scaling: Scaling, remarks: Sequence[str], progress: Pr
 def populations_of(run: Run) -> tuple[Population, ...]:
     """Sizes of the training structures of a run, as often as they come in an epoch."""
     random = np.random.default_rng(run.config.seed)
+    often = tempered([len(dataset.train) for dataset in run.datasets], run.config.batch.temperature)
     found = []
-    for dataset, often in zip(run.datasets, run.order.repeats, strict=True):
+    for dataset, table, times in zip(run.datasets, run.config.dataset, often, strict=True):
         count = len(dataset.train)
         numbers = random.choice(count, LOOKED_AT, replace=False) if count > LOOKED_AT else np.arange(count)
-        found.append(Population(dataset.name, round(count * often), dataset.train.sizes(numbers)))
+        found.append(Population(dataset.name, round(count * table.repeat * times), dataset.train.sizes(numbers)))
     return tuple(found)
 
 

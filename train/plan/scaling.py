@@ -10,10 +10,11 @@ from functools import partial
 import numpy as np
 
 from train.config import BatchConfig
-from train.plan.dealing import Dealing, FixedCount, Packed
+from train.plan.dealing import Dealing, FixedCount, Packed, Separate
 from train.plan.machines import Machine
 from train.plan.sizes import Population, draw_mixed
-from train.plan.step import Options, Share, StepTime, Work, step_time
+from train.plan.step import Options, Processes, StepTime, Work, step_time
+from train.separate import shares
 
 LEAST_POOL, MOST_POOL = 20_000, 2_000_000
 """Structures that are drawn to be packed."""
@@ -85,18 +86,18 @@ class Simulator:
         progress: told how many numbers of processes are done.
 
     Raises:
-        ValueError: more batches than can be planned at a time.
+        ValueError: more batches than can be planned at a time, or fewer than data sets with task parallelism.
     """
 
     def __init__(self, plan: Plan, most: int, progress: Progress | None = None) -> None:
         self.plan, self.progress = plan, progress
-        self.shares = (_by_task if plan.task_parallel else _together)(plan, most)
+        self.dealing = _separate(plan, most) if plan.task_parallel else _dealing(plan, plan.populations, most)
 
     def strong(self, ranks: Sequence[int], per_step: int) -> list[Point]:
         """More and more processes for steps of so many batches: the same training, sooner.
 
         Raises:
-            ValueError: fewer batches than processes, or fewer processes than data sets with task parallelism.
+            ValueError: fewer batches than processes.
         """
         if max(ranks) > per_step:
             raise ValueError(
@@ -113,7 +114,7 @@ class Simulator:
         plan = self.plan
         points: list[Point] = []
         for number, (ranks, per_step) in enumerate(wanted):
-            time = step_time(self.shares(ranks, per_step), plan.work, plan.machine, plan.options)
+            time = step_time(Processes(self.dealing, ranks, per_step), plan.work, plan.machine, plan.options)
             points.append(_point(plan, ranks, per_step, time, points[0] if points else None))
             if self.progress:
                 self.progress(what, number + 1, len(wanted))
@@ -153,42 +154,13 @@ def _dealing(plan: Plan, populations: Sequence[Population], batches: int) -> Dea
     return make(draw_mixed(populations, number, random), seed=plan.seed)
 
 
-def _together(plan: Plan, most: int) -> Callable[[int, int], list[Share]]:
-    dealing = _dealing(plan, plan.populations, most)
-    heads = tuple(plan.work.heads)
-    return lambda ranks, per_step: [Share(dealing, ranks, per_step, heads)]
-
-
-def _by_task(plan: Plan, most: int) -> Callable[[int, int], list[Share]]:
-    """Processes for each data set, in the ratio of what one epoch of it costs."""
-    costs = plan.work.costs
-    seconds = np.array([one.count * (costs.atom * one.mean[0] + costs.edge * one.mean[1]) for one in plan.populations])
-    batches = split(max(most, len(seconds)), seconds)
-    dealings = [_dealing(plan, [one], number) for one, number in zip(plan.populations, batches, strict=True)]
-
-    def shares(ranks: int, per_step: int) -> list[Share]:
-        own, batches = split(ranks, seconds), split(max(per_step, len(seconds)), seconds)
-        return [
-            Share(dealing, number, max(number, of_step), (one.name,))
-            for dealing, number, of_step, one in zip(dealings, own, batches, plan.populations, strict=True)
-        ]
-
-    return shares
-
-
-def split(ranks: int, work: np.ndarray) -> list[int]:
-    """Processes of each task, one at least, the others in the ratio of the work by largest remainders.
-
-    Raises:
-        ValueError: fewer processes than tasks.
-    """
-    if ranks < len(work):
+def _separate(plan: Plan, most: int) -> Dealing:
+    """A data set for itself, each with batches in the ratio of what an epoch of it costs by `batch.edge_cost`."""
+    if most < len(plan.populations):
         raise ValueError(
-            f"task parallelism of {len(work)} data sets needs {len(work)} processes or more, and {ranks} are asked for;"
-            " raise --ranks, or leave out --task-parallel"
+            f"task parallelism of {len(plan.populations)} data sets needs steps of as many batches or more, and {most}"
+            " are planned; raise --global-batch, or leave out --task-parallel"
         )
-    ideal = work / work.sum() * (ranks - len(work))
-    own = np.floor(ideal).astype(int)
-    for place in np.argsort(own - ideal, kind="stable")[: ranks - len(work) - int(own.sum())]:
-        own[place] += 1
-    return [int(number) + 1 for number in own]
+    costs = [one.count * float(one.mean @ [1, plan.bounds.edge_cost]) for one in plan.populations]
+    batches = shares(most, costs)
+    return Separate([_dealing(plan, [one], count) for one, count in zip(plan.populations, batches, strict=True)], costs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.cost import CostModel
-from train.plan.dealing import Batches, Dealing, owner
+from train.plan.dealing import Batches, Dealing
 from train.plan.machines import Machine
 from train.plan.network import WORD, Reduction, all_reduce
 
@@ -69,20 +68,18 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Processes that compute one part of the data, which is all of it without task parallelism.
+class Processes:
+    """Who computes what.
 
     Attributes:
-        dealing: of these data.
+        dealing: of the data.
         ranks: processes.
-        per_step: batches of a step, of these processes together.
-        heads: names of the heads that they have.
+        per_step: batches of a step, all together.
     """
 
     dealing: Dealing
     ranks: int
     per_step: int
-    heads: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -120,34 +117,29 @@ class StepTime:
         return self.computing / self.total
 
 
-def step_time(
-    shares: Sequence[Share], work: Work, machine: Machine, options: Options, most_steps: int = 20
-) -> StepTime:
+def step_time(processes: Processes, work: Work, machine: Machine, options: Options) -> StepTime:
     """Simulate steps of all processes.
 
     Args:
-        shares: the processes; one, or one for each data set with task parallelism.
+        processes: and their batches.
         work: on one device.
         machine: on which.
         options: how.
-        most_steps: that are simulated.
     """
-    ranks = sum(share.ranks for share in shares)
-    slower = crowded(machine, ranks)
+    ranks, slower = processes.ranks, crowded(machine, processes.ranks)
     means, most, loads, last, counts = [], [], [], [], []
-    for steps in zip(*(share.dealing.steps(share.per_step, most_steps) for share in shares), strict=False):
-        dealt = [_of_ranks(share, step, work, slower) for share, step in zip(shares, steps, strict=True)]
-        seconds, loading = (np.concatenate(parts) for parts in zip(*dealt, strict=True))
+    for step in processes.dealing.steps(processes.per_step):
+        seconds, loading = _of_ranks(processes, step, work, slower)
         means.append(seconds.mean())
         most.append(seconds.max())
         loads.append(_uncovered(machine, ranks, loading, seconds))
-        last.append(np.mean([work.costs.seconds(*step.sizes[:, :2].T).mean() for step in steps]) * slower)
-        counts.append(sum(step.sizes[:, [2, 0]].sum(0) for step in steps))
+        last.append(work.costs.seconds(*step.sizes[:, :2].T).mean() * slower)
+        counts.append(step.sizes[:, [2, 0]].sum(0))
     structures, atoms = np.mean(counts, axis=0)
     parts = {
         "computing": float(np.mean(means)),
         "waiting": float(np.mean(most) - np.mean(means)),
-        "reducing": reducing(shares, work, machine, options, BACKWARD * float(np.mean(last))),
+        "reducing": reducing(processes, work, machine, options, BACKWARD * float(np.mean(last))),
         "updating": work.update * slower,
         "loading": float(np.mean(loads)),
     }
@@ -156,28 +148,28 @@ def step_time(
     return StepTime(**parts, saving=saving, structures=float(structures), atoms=float(atoms))
 
 
-def reducing(shares: Sequence[Share], work: Work, machine: Machine, options: Options, beside: float) -> float:
+def reducing(processes: Processes, work: Work, machine: Machine, options: Options, beside: float) -> float:
     """Seconds of the sums over processes, less what runs beside the pass back.
 
     Args:
-        shares: the processes. With several, the message passing is summed over all, and then each head over its own.
+        processes: with all heads, or with those of their data sets: then the message passing is summed over all, and
+            each head over its own processes.
         work: weights.
         machine: its links.
         options: reduction and overlap.
         beside: s that the pass back of a batch takes.
     """
-    ranks = sum(share.ranks for share in shares)
+    ranks, how = processes.ranks, options.reduction
     if ranks == 1:
         return 0.0
-    if len(shares) == 1:
-        gradients = all_reduce(machine, ranks, WORD * work.weights, options.reduction)
+    groups = processes.dealing.groups(processes.per_step, ranks)
+    if groups:
+        own = zip(groups, work.heads.values(), strict=True)
+        heads = [all_reduce(machine, size, WORD * head, how) for size, head in own]
+        gradients = all_reduce(machine, ranks, WORD * work.shared, how) + max(heads)
     else:
-        heads = [
-            all_reduce(machine, share.ranks, WORD * sum(work.heads[head] for head in share.heads), options.reduction)
-            for share in shares
-        ]
-        gradients = all_reduce(machine, ranks, WORD * work.shared, options.reduction) + max(heads)
-    small = SMALL_SUMS * all_reduce(machine, ranks, SMALL, options.reduction)
+        gradients = all_reduce(machine, ranks, WORD * work.weights, how)
+    small = SMALL_SUMS * all_reduce(machine, ranks, SMALL, how)
     return small + gradients - min(options.overlap * gradients, beside)
 
 
@@ -190,14 +182,13 @@ def crowded(machine: Machine, ranks: int) -> float:
     return each * (1 + (machine.crowding - 1) * (local - 1) / (machine.ranks_per_node - 1))
 
 
-def _of_ranks(share: Share, step: Batches, work: Work, slower: float) -> tuple[Array, Array]:
+def _of_ranks(processes: Processes, step: Batches, work: Work, slower: float) -> tuple[Array, Array]:
     """[R] seconds of computing and of assembling batches, of each process."""
-    owners = owner(len(step), share.ranks)
+    owners = processes.dealing.owner(len(step), processes.ranks)
     seconds = work.costs.seconds(step.sizes[:, 0], step.sizes[:, 1]) * slower
     loading = work.input * step.sizes[:, 2] * slower
-    both = (np.bincount(owners, weights=part, minlength=share.ranks) for part in (seconds, loading))
-    first, second = both
-    return first, second
+    each = [np.bincount(owners, weights=part, minlength=processes.ranks) for part in (seconds, loading)]
+    return each[0], each[1]
 
 
 def _uncovered(machine: Machine, ranks: int, loading: Array, seconds: Array) -> float:
