@@ -149,7 +149,7 @@ def _work(config: Any, given: _Given, console: Console) -> tuple[Any, tuple[Any,
 
     mix = None if given.mix is None else read_mix(given.mix)
     found = None if given.costs is None else read_costs(given.costs)
-    run: Any = None if mix is not None and found is not None else _run(config, console)
+    run: Any = None if mix is not None and found is not None else _run(config, console, timed=found is None)
     remarks: list[str] = []
     if found is None:
         with _bars(console) as progress:
@@ -167,7 +167,8 @@ def _work(config: Any, given: _Given, console: Console) -> tuple[Any, tuple[Any,
     return work_of(found, weights_of(config), [one.name for one in populations]), populations, remarks
 
 
-def _run(config: Any, console: Console) -> Any:
+def _run(config: Any, console: Console, *, timed: bool) -> Any:
+    """The run with its data, and compiled where it is to be timed."""
     from train.data import load_datasets
     from train.progress import Reporter
     from train.run import Run
@@ -177,8 +178,9 @@ def _run(config: Any, console: Console) -> Any:
     with reporter.reading() as progress:
         datasets = load_datasets(config, progress)
     run = Run(config, datasets, reporter)
-    with reporter.compiling(config.compile):
-        warm_up(run)
+    if timed:
+        with reporter.compiling(config.compile):
+            warm_up(run)
     return run
 
 
