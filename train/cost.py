@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
@@ -120,13 +122,11 @@ def measure(run: Run, repeats: int = REPEATS, progress: Callable[[int, int], Non
         repeats: how often each batch is timed; the median counts.
         progress: told how many timings are done, of how many.
     """
-    from train.warm_up import seconds_of
-
     batches = [run.division.local(run.structures.batch(numbers).to(run.device)) for numbers in samples(run)]
     timed: list[list[float]] = [[] for _ in batches]
     for repeat in range(repeats + 1):
         for number, batch in enumerate(batches):
-            seconds = seconds_of(partial(run.step, batch))
+            seconds = seconds_on(run.device, partial(run.step, batch))
             if repeat:  # the first round warms up: compilation, memory, kernels that are chosen by trying
                 timed[number].append(seconds)
             if progress:
@@ -153,10 +153,17 @@ def samples(run: Run) -> list[Array]:
     return list(chosen.values())
 
 
-def device_name(device: Any) -> str:
-    """What computes, for people."""
-    import torch
+def seconds_on(device: torch.device, call: Callable[[], object]) -> float:
+    """Wall time of a call, all its work on the device done."""
+    began = time.perf_counter()
+    call()
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)
+    return time.perf_counter() - began
 
+
+def device_name(device: torch.device) -> str:
+    """What computes, for people."""
     if device.type == "cpu":
         return f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     name: str = torch.get_device_module(device).get_device_name(device)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,12 @@ def test_mistakes_are_sentences(words: tuple[str, ...], what: str, here: Path) -
     assert isinstance(result.exception, ValueError)
     assert what in str(result.exception)
     assert not (here / "run_plan").exists()
+
+
+def test_a_picture_that_cannot_be_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = invoke("--machine", "frontier")
+    assert "or give --no-picture" in str(result.exception)
 
 
 @pytest.mark.slow

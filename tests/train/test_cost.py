@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from train.config import RunConfig
-from train.cost import FILLS, CostModel, measure, samples
+from train.cost import FILLS, CostModel, measure, samples, seconds_on
 from train.data import load_datasets
 from train.progress import Reporter
 from train.run import Run
@@ -68,6 +69,16 @@ def test_times_that_cannot_be_are_refused(seconds: list[float]) -> None:
         CostModel.fit(ATOMS[: len(seconds)], EDGES[: len(seconds)], seconds)
 
 
+def test_work_on_a_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    module = SimpleNamespace(synchronize=waited.append)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    assert seconds_on(torch.device("cpu"), lambda: None) >= 0
+    assert waited == []
+    assert seconds_on(torch.device("xpu"), lambda: None) >= 0
+    assert waited == [torch.device("xpu")]
+
+
 def new_run(config: RunConfig) -> Run:
     return Run(config, load_datasets(config), Reporter())
 
@@ -108,7 +119,7 @@ def test_a_batch_that_was_not_seen_is_predicted(make_config: MakeConfig, monkeyp
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("train.warm_up.time.perf_counter", time.process_time)
+    monkeypatch.setattr("train.cost.time.perf_counter", time.process_time)
     run = new_run(make_config(batch={"max_atoms": 512}))
     run.structures = Held(list(run.structures) * 16)
     measured = measure(run, repeats=9)

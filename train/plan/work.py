@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -16,12 +17,11 @@ from pydantic import ValidationError
 from potentials.potential import Potential
 from train.config import RunConfig
 from train.config_tables import NotNegative, Table
-from train.cost import CostModel, Measured, measure, samples
+from train.cost import CostModel, Measured, measure, samples, seconds_on
 from train.journal import write_json
 from train.optimizer import Optimizer
 from train.plan.step import Work
 from train.run import Run
-from train.warm_up import seconds_of
 
 REPEATS = 5
 
@@ -130,16 +130,16 @@ def _update_seconds(run: Run) -> float:
     potential = copy.deepcopy(run.potential)
     optimizer = Optimizer(potential, run.config.optimizer, elements=run.optimizer.elements)
     gradients = [torch.zeros_like(weight) for weight in potential.parameters()]
-    seconds = [seconds_of(lambda: optimizer.step(gradients, 0.0)) for _ in range(REPEATS + 1)]
+    seconds = [seconds_on(run.device, lambda: optimizer.step(gradients, 0.0)) for _ in range(REPEATS + 1)]
     return statistics.median(seconds[1:])
 
 
 def _input_seconds(run: Run) -> float:
     """To assemble one structure of a batch."""
     numbers = max(samples(run), key=len)
-    seconds = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        run.structures.batch(numbers).to(run.device)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds) / len(numbers)
+    assemble = partial(_assemble, run, numbers)
+    return statistics.median([seconds_on(run.device, assemble) for _ in range(REPEATS)]) / len(numbers)
+
+
+def _assemble(run: Run, numbers: Any) -> Any:
+    return run.structures.batch(numbers).to(run.device)
