@@ -18,13 +18,13 @@ SUFFIXES = {".py", ".cpp", ".hpp", ".toml"}
 
 
 def modules_of_tree() -> set[str]:
-    """Every source file of the four packages, as a path from the repository's root."""
+    """Every source and data file of the four packages, as a path from the repository's root."""
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.suffix in SUFFIXES]
     return {str(file.relative_to(ROOT)) for file in files}
 
 
 def modules_of_wheel() -> set[str]:
-    """Every source file of a wheel that is built from a copy of the tree."""
+    """Every source and data file of a wheel that is built from a copy of the tree."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
         for package in PACKAGES:

@@ -19,6 +19,7 @@ from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
 from gfm_ase.commands.md import md
+from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
 from gfm_ase.commands.training import train
@@ -29,6 +30,7 @@ SECONDS_FOR_THE_FIRST = 2.0
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "compare": compare,
+    "plan": plan,
     "evaluate": evaluate,
     "md": md,
     "relax": relax,
