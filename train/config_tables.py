@@ -172,6 +172,7 @@ class OptimizerConfig(Table):
         final_fraction: part of `learning_rate` that the cosine ends at.
         clip_norm: largest norm of the gradient; "none" for no bound.
         ema_decay: of the averaged weights, which are those evaluated and exported; "none" for no average.
+        shard: give each process its part of moments and averages instead of all of them.
     """
 
     learning_rate: Positive = 2e-3
@@ -181,6 +182,7 @@ class OptimizerConfig(Table):
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     clip_norm: OptionalPositive = 10.0
     ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_none_by_name)] = 0.99
+    shard: bool = False
 
 
 class StopConfig(Table):

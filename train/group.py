@@ -52,6 +52,10 @@ class Group:
         """The sum over all processes, the same everywhere; in place where it can be."""
         return tensor
 
+    def concatenate(self, tensor: Tensor) -> Tensor:
+        """[size n] the tensors [n] of all processes, by rank, on all; each as long."""
+        return tensor
+
     def gather(self, message: bytes) -> list[bytes]:
         """What all processes send, by rank, on the first; nothing on the others."""
         return [message]
@@ -107,6 +111,10 @@ class Joined(Group):
             dist.all_reduce(tensor)
         return tensor
 
+    def concatenate(self, tensor: Tensor) -> Tensor:
+        """See `Group`."""
+        return _concatenated(tensor, self.size)
+
     def gather(self, message: bytes) -> list[bytes]:
         """See `Group`."""
         return self._exchange(message, everywhere=False)
@@ -154,7 +162,7 @@ class Joined(Group):
 
 
 class Part(Group):
-    """Some of joined processes, of which this may be one.
+    """Some of joined processes, of which this may be one; rank and size are those among them, -1 where it is none.
 
     Args:
         whole: all of them.
@@ -164,12 +172,24 @@ class Part(Group):
     def __init__(self, whole: Joined, handle: dist.ProcessGroup) -> None:
         super().__init__(whole.launch)
         self._handle = handle
+        self.rank, self.size = dist.get_rank(handle), dist.get_world_size(handle)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
         with _others_there():
             dist.all_reduce(tensor, group=self._handle)
         return tensor
+
+    def concatenate(self, tensor: Tensor) -> Tensor:
+        """See `Group`."""
+        return _concatenated(tensor, self.size, self._handle)
+
+
+def _concatenated(tensor: Tensor, size: int, handle: dist.ProcessGroup | None = None) -> Tensor:
+    found = tensor.new_empty(size * len(tensor))
+    with _others_there():
+        dist.all_gather_into_tensor(found, tensor, group=handle)
+    return found
 
 
 class LostError(ValueError):

@@ -98,7 +98,9 @@ class Run:
         self.step = self.make_step()
         self.balance = Balance(self.config.loss, self.tasks, self.division.potential)
         elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
-        self.optimizer = Optimizer(self.division.potential, self.config.optimizer, self.balance.parameters, elements)
+        learnt, settings = self.division.potential, self.config.optimizer
+        groups = self.division.groups() if settings.shard else None
+        self.optimizer = Optimizer(learnt, settings, self.balance.parameters, elements, groups)
 
     def make_step(self) -> LossAndGradients:
         """Loss and gradients of the heads of this process."""

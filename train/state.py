@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 KEY = "gfm_ase_run"
-FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step")
+FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step", "optimizer.shard")
 """Settings that a resumed run may have otherwise: they touch no number, or only the end that the schedule goes to."""
 
 
