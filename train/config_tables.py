@@ -172,7 +172,8 @@ class OptimizerConfig(Table):
         final_fraction: part of `learning_rate` that the cosine ends at.
         clip_norm: largest norm of the gradient; "none" for no bound.
         ema_decay: of the averaged weights, which are those evaluated and exported; "none" for no average.
-        shard: give each process its part of moments and averages instead of all of them.
+        shard: give each process its part of moments and averages instead of all of them. Not by default: it costs a
+            gathering of the weights a step, and is worth it only where they are many.
     """
 
     learning_rate: Positive = 2e-3

@@ -188,7 +188,7 @@ class Part(Group):
 def _concatenated(tensor: Tensor, size: int, handle: dist.ProcessGroup | None = None) -> Tensor:
     found = tensor.new_empty(size * len(tensor))
     with _others_there():
-        dist.all_gather_into_tensor(found, tensor, group=handle)
+        dist.all_gather(list(torch.split(found, len(tensor))), tensor, group=handle)
     return found
 
 

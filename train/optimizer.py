@@ -178,8 +178,8 @@ class Optimizer:
             return
         count = tensors[f"step.{self.names[0]}"]
         moments = (self._own(key, tensors) for key in ADAM[1:])
-        for parameter, *saved in zip(self.parameters, *moments, strict=True):
-            values = zip(ADAM, [count, *saved], strict=True)
+        for parameter, *own in zip(self.parameters, *moments, strict=True):
+            values = zip(ADAM, [count, *own], strict=True)
             self.adam.state[parameter] = {key: self._copied(value, parameter) for key, value in values}
         for name, parameter in self.extra.items():
             self.adam.state[parameter] = {key: self._copied(tensors[f"{key}.{name}"], parameter) for key in ADAM}

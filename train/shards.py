@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+import torch
 from torch import Tensor
 
 from train.group import Group
@@ -78,7 +79,7 @@ class Partition:
             sent = self._like.new_zeros(length)
             for target in _laid(sent, parts[group.rank]):
                 target.copy_(next(rest).detach().flatten())
-            for found, part in zip(group.concatenate(sent).split(length), parts, strict=True):
+            for found, part in zip(torch.split(group.concatenate(sent), length), parts, strict=True):
                 for piece, source in zip(part, _laid(found, part), strict=True):
                     piece.of(into).detach().view(-1).copy_(source)
 
@@ -111,4 +112,4 @@ def cut(places: Sequence[int], sizes: Sequence[int], count: int) -> list[list[Pi
 def _laid(flat: Tensor, pieces: Sequence[Piece]) -> Sequence[Tensor]:
     """Views of where pieces lie, end to end from the beginning of a flat tensor."""
     sizes = [piece.stop - piece.start for piece in pieces]
-    return flat[: sum(sizes)].split(sizes)
+    return torch.split(flat[: sum(sizes)], sizes)
