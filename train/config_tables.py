@@ -165,6 +165,8 @@ class OptimizerConfig(Table):
         ema_decay: of the averaged weights, which are those evaluated and exported; "none" for no average.
         backbone_rate: times the learning rate, for the weights of the backbone: below 1 they stay nearer to where they
             began than those of the heads.
+        shard: give each process its part of moments and averages instead of all of them. Not by default: it costs a
+            gathering of the weights a step, and is worth it only where they are many.
     """
 
     learning_rate: Positive = 2e-3
@@ -175,6 +177,7 @@ class OptimizerConfig(Table):
     clip_norm: OptionalPositive = 10.0
     ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_none_by_name)] = 0.99
     backbone_rate: Positive = 1.0
+    shard: bool = False
 
 
 class StopConfig(Table):

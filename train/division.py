@@ -38,6 +38,10 @@ class Division:
         """A batch as `potential` takes it."""
         return batch
 
+    def groups(self, count: int) -> list[Group]:
+        """Of each of so many parameters that are learnt the processes that compute it."""
+        return [self.group] * count
+
     def summed(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Gradients of `potential`, each summed over the processes that compute it."""
         return _summed(gradients, self.group)
@@ -80,6 +84,11 @@ class Divided(Division):
     def local(self, batch: Labelled) -> Labelled:
         """See `Division`."""
         return replace(batch, graph=replace(batch.graph, dataset=self.row_D[batch.graph.dataset]))
+
+    def groups(self, count: int) -> list[Group]:
+        """See `Division`."""
+        assert count == len(self._of), "all weights of the heads of this process are learnt"
+        return [self.group if of is None else self.parts[of] for of in self._of]
 
     def summed(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """See `Division`; data sets in their order, so that processes of two of them do not wait for each other."""

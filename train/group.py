@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import socket
-import struct
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
@@ -17,17 +14,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from potentials.devices import choose_device
 from train.heartbeat import LEFT, Heartbeat
-from train.launch import Launch, find_launch, first_host
+from train.launch import Launch, find_launch
+from train.meeting import meeting_point, name_interface, share_cores
 
 BACK_ENDS = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl", "cpu": "gloo"}
 """Of torch.distributed, by the kind of device; RCCL calls itself NCCL."""
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others before it takes them for lost, unless told otherwise."""
-
-FIRST_PORT, PORTS = 20_000, 20_000
-SIOCGIFADDR = 0x8915
-"""Of ioctl(2): the address of an interface."""
 
 
 class Group:
@@ -52,6 +46,10 @@ class Group:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, the same everywhere; in place where it can be."""
+        return tensor
+
+    def concatenate(self, tensor: Tensor) -> Tensor:
+        """[size n] the tensors [n] of all processes, by rank, on all; each as long."""
         return tensor
 
     def gather(self, message: bytes) -> list[bytes]:
@@ -119,6 +117,10 @@ class Joined(Group):
             dist.all_reduce(tensor)
         return tensor
 
+    def concatenate(self, tensor: Tensor) -> Tensor:
+        """See `Group`."""
+        return _concatenated(tensor, self.size, self.heart)
+
     def gather(self, message: bytes) -> list[bytes]:
         """See `Group`."""
         return self._exchange(message, everywhere=False)
@@ -166,7 +168,7 @@ class Joined(Group):
 
 
 class Part(Group):
-    """Some of joined processes, of which this may be one.
+    """Some of joined processes, of which this may be one; rank and size are those among them, -1 where it is none.
 
     Args:
         whole: all of them.
@@ -176,12 +178,24 @@ class Part(Group):
     def __init__(self, whole: Joined, handle: dist.ProcessGroup) -> None:
         super().__init__(whole.launch)
         self._heart, self._handle = whole.heart, handle
+        self.rank, self.size = dist.get_rank(handle), dist.get_world_size(handle)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
         with _others_there(self._heart, all_meet=False):
             dist.all_reduce(tensor, group=self._handle)
         return tensor
+
+    def concatenate(self, tensor: Tensor) -> Tensor:
+        """See `Group`."""
+        return _concatenated(tensor, self.size, self._heart, self._handle)
+
+
+def _concatenated(tensor: Tensor, size: int, heart: Heartbeat, handle: dist.ProcessGroup | None = None) -> Tensor:
+    found = tensor.new_empty(size * len(tensor))
+    with _others_there(heart):
+        dist.all_gather(list(torch.split(found, len(tensor))), tensor, group=handle)
+    return found
 
 
 class LostError(ValueError):
@@ -223,7 +237,7 @@ def joined(device: str, patience: timedelta = PATIENCE) -> Iterator[Group]:
         return
     share_cores(launch)
     kind = choose_device(device).type
-    address, port = _meeting_point(launch)
+    address, port = meeting_point(launch)
     if not launch.one_host and "GLOO_SOCKET_IFNAME" not in os.environ:
         name_interface(address)
     with _others_there():
@@ -244,52 +258,3 @@ def joined(device: str, patience: timedelta = PATIENCE) -> Iterator[Group]:
     finally:
         heart.stop(last_word)
         dist.destroy_process_group()
-
-
-def share_cores(launch: Launch) -> None:
-    """Each process of a host gets its part of the cores, unless OMP_NUM_THREADS says otherwise."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // (launch.local_size or launch.size)))
-
-
-def name_interface(address: str) -> None:
-    """Have gloo listen on the network that leads to an address: a host's own name may mean a network of its own."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((address, FIRST_PORT))  # sends nothing
-            own = probe.getsockname()[0]
-            for _, name in socket.if_nameindex():
-                with contextlib.suppress(OSError):  # an interface without an address
-                    asked = struct.pack("256s", name.encode()[:15])
-                    if socket.inet_ntoa(fcntl.ioctl(probe.fileno(), SIOCGIFADDR, asked)[20:24]) == own:
-                        os.environ["GLOO_SOCKET_IFNAME"] = name
-        except OSError:  # no such host: joining says so
-            return
-
-
-def _meeting_point(launch: Launch) -> tuple[str, int]:
-    """Host and port of the first process."""
-    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
-        return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    if launch.by == "srun":
-        nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_JOB_NODELIST"]
-        of_step = int(os.environ["SLURM_JOB_ID"]) + 7 * int(os.environ.get("SLURM_STEP_ID", "0"))
-        return first_host(nodes), FIRST_PORT + of_step % PORTS
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError):
-        raise ValueError(
-            f"{launch.by} started {launch.size} processes, which cannot find each other: install the extra mpi (pip"
-            " install 'gfm-ase[mpi]'), or set MASTER_ADDR and MASTER_PORT to a host and a free port of the first"
-        ) from None
-    own = _free_address(one_host=launch.one_host) if launch.rank == 0 else None
-    found: tuple[str, int] = MPI.COMM_WORLD.bcast(own)
-    return found
-
-
-def _free_address(*, one_host: bool) -> tuple[str, int]:
-    host = "127.0.0.1" if one_host else socket.gethostname()
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return host, probe.getsockname()[1]

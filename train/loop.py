@@ -71,17 +71,22 @@ def train(
         if not resume and group.first:
             make_folder(config.output)  # only now: a mistake in the data must not cost the run that was there
         run.layout.check_share()
-        if (idle := run.layout.idle()) > WAITED:
-            reporter.say(
-                f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different"
-                " times; raise batch.per_step or change dataset.repeat[/yellow]"
-            )
+        tell_idle(run)
         with reporter.compiling(config.compile), group.one_of_a_host_first():
             warm_up(run)
     result = carry_out(run, job)
     for dataset in datasets:
         dataset.close()
     return result
+
+
+def tell_idle(run: Run) -> None:
+    """Say so where processes will wait for others for long."""
+    if (idle := run.layout.idle()) > WAITED:
+        run.reporter.say(
+            f"[yellow]{idle:.0%} of the batches of an epoch are empty, for data sets are through at different times;"
+            " raise batch.per_step or change dataset.repeat[/yellow]"
+        )
 
 
 def carry_out(run: Run, job: JobEnd = NO_JOB) -> TrainingResult:

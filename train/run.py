@@ -20,6 +20,7 @@ from train.config import RunConfig, dump_config
 from train.data import Dataset
 from train.evaluation import Evaluate, Judge, Validation, gathered, predict, validate
 from train.export import export
+from train.freezing import trainable
 from train.group import ALONE, Group
 from train.guard import TrainingError
 from train.journal import Journal, Row, write_json
@@ -94,7 +95,9 @@ class Run:
         self.step = self.make_step()
         self.balance = Balance(self.config.loss, self.tasks, self.learner)
         elements = torch.nonzero(self.potential.references.known_DZ.any(0))[:, 0]
-        self.optimizer = Optimizer(self.learner, self.config.optimizer, self.balance.parameters, elements)
+        learnt, settings = self.learner, self.config.optimizer
+        groups = self.division.groups(len(trainable(learnt))) if settings.shard else None
+        self.optimizer = Optimizer(learnt, settings, self.balance.parameters, elements, groups)
 
     def make_step(self) -> AdaptedStep:
         """Loss and gradients of the heads of this process."""

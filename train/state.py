@@ -15,7 +15,7 @@ from torch import Tensor
 from potentials.durable import replaced
 
 KEY = "gfm_ase_run"
-FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step")
+FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step", "optimizer.shard")
 """Settings that a resumed run may have otherwise: they touch no number, or only the end that the schedule goes to."""
 
 FREE_OF_DATASETS = (".checksums",)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from train.group import _meeting_point
 from train.launch import Launch, find_launch, first_host
+from train.meeting import meeting_point
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 MPICH = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
@@ -89,10 +89,10 @@ def test_processes_of_srun_meet_at_the_first_host(monkeypatch: pytest.MonkeyPatc
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     launch = find_launch(SLURM)
-    assert _meeting_point(launch) == ("nid0012", 20_000 + (41007 + 14) % 20_000)
+    assert meeting_point(launch) == ("nid0012", 20_000 + (41007 + 14) % 20_000)
     monkeypatch.setenv("MASTER_ADDR", "here")
     monkeypatch.setenv("MASTER_PORT", "29500")
-    assert _meeting_point(launch) == ("here", 29500)
+    assert meeting_point(launch) == ("here", 29500)
 
 
 def test_mpiexec_without_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,4 +100,4 @@ def test_mpiexec_without_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match=r"mpiexec started 4 processes, .* the extra mpi .*, or set MASTER_ADDR"):
-        _meeting_point(find_launch(MPICH))
+        meeting_point(find_launch(MPICH))

@@ -92,17 +92,20 @@ def test_a_run_of_two_goes_on_as_one_and_as_three(shared: MakeConfig) -> None:
     assert [row["step"] for row in again["rows"]] == [row["step"] for row in alone["rows"]]
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def pair(
     config: RunConfig, hosts: Sequence[list[str]] = ([], []), address: str = "127.0.0.1"
 ) -> list[subprocess.Popen[str]]:
     """Two processes that nobody looks after: what becomes of one when the other is gone is its own doing."""
     file = config.output.with_suffix(".json")
     write_json(file, dump_config(config))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     common = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
-    common |= {"WORLD_SIZE": "2", "MASTER_ADDR": address, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    common |= {"WORLD_SIZE": "2", "MASTER_ADDR": address, "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     if address != "127.0.0.1":
         common["LOCAL_WORLD_SIZE"] = "1"
     return [

@@ -13,7 +13,7 @@ from rich.console import Console
 from potentials.checkpoint import load_checkpoint
 from potentials.potential import Potential, PotentialConfig
 from tests.train.conftest import MakeConfig
-from tests.train.test_ranks import MPIEXEC, assert_same, started, trained
+from tests.train.test_ranks import MPIEXEC, assert_same, found, started, trained
 from train.config import RunConfig
 from train.data import load_datasets
 from train.division import sharing
@@ -57,6 +57,16 @@ def test_one_two_and_four_processes_with_and_without_tasks(two: Callable[..., Ru
     assert_same(alone, trained(two("everywhere", batch=two("x").batch.model_dump()), 2))
     for ranks, by in ((1, MPIEXEC), (2, MPIEXEC), (4, MPIEXEC)):
         assert_same(alone, trained(two(f"tasks-{ranks}", **TASKS), ranks, by=by))
+
+
+@pytest.mark.slow
+def test_heads_of_their_own_are_shared_by_those_that_have_them(two: Callable[..., RunConfig]) -> None:
+    """Optimizer states of the message passing by three, of the molecules' head by two; the state goes on unshared."""
+    shared = {**TASKS, "optimizer": {"shard": True}}
+    trained(two("shared", stop={"epochs": 1}, **shared), 3, by=MPIEXEC)
+    trained(two("alone", stop={"epochs": 1}), 1)
+    assert_same(found(two("alone")), found(two("shared")))
+    assert_same(trained(two("alone"), 1, "--resume"), trained(two("shared", **TASKS), 1, "--resume"))
 
 
 def test_a_run_of_four_goes_on_as_two_and_one(two: Callable[..., RunConfig]) -> None:
