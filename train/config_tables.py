@@ -130,7 +130,7 @@ class BatchConfig(Table):
     max_edges: OptionalPositiveInt = None
     max_structures: OptionalPositiveInt = None
     per_step: OptionalPositiveInt = None
-    edge_cost: NotNegative = 0.05
+    edge_cost: NotNegative = 0.3
     mixed: bool | None = None
     temperature: Positive = 1.0
 

@@ -16,6 +16,9 @@ ALIKE = 1.02
 SPARE = 1.04
 """Times as many batches as there have to be, where limits would otherwise keep costs from being alike."""
 
+LARGE = 0.3
+"""Share of a limit from which on a structure is hard to find room for."""
+
 TRIES = 8
 """Batches looked at one by one for room, those with the least cost first, before all are looked at together."""
 
@@ -23,7 +26,7 @@ TRIES = 8
 def packed(sizes: Array, costs: Array, limits: Array) -> list[list[int]]:
     """Few batches of nearly equal cost, each within its limits.
 
-    The costliest structures first, each into the batch of the least cost so far that has room for it (Graham, SIAM J.
+    The structures first that fill much of a batch, then the costliest, each into the batch of the least cost so far that has room for it (Graham, SIAM J.
     Appl. Math. 17, 416 (1969)): at first into as few batches as the limits might allow, with more where there is no
     room, then once more into as many as that took, or a few more where limits have kept the costs from being alike.
 
@@ -35,7 +38,8 @@ def packed(sizes: Array, costs: Array, limits: Array) -> list[list[int]]:
     Returns:
         Rows of `sizes` in each batch, ascending; each row is in one.
     """
-    order = np.argsort(-costs, kind="stable")
+    share = (sizes / limits).max(1)
+    order = np.lexsort((-costs, -np.where(share > LARGE, share, 0.0)))
     count = max(1, int(np.ceil(sizes.sum(0) / limits).max()))
     filled = _filled(count, sizes[order], costs[order], limits)
     sums = [costs[order[batch]].sum() for batch in filled]
