@@ -26,9 +26,10 @@ TRIES = 8
 def packed(sizes: Array, costs: Array, limits: Array) -> list[list[int]]:
     """Few batches of nearly equal cost, each within its limits.
 
-    The structures first that fill much of a batch, then the costliest, each into the batch of the least cost so far that has room for it (Graham, SIAM J.
-    Appl. Math. 17, 416 (1969)): at first into as few batches as the limits might allow, with more where there is no
-    room, then once more into as many as that took, or a few more where limits have kept the costs from being alike.
+    The structures first that fill much of a batch, then the costliest, each into the batch of the least cost so far
+    that has room for it (Graham, SIAM J. Appl. Math. 17, 416 (1969)): at first into as few batches as the limits might
+    allow, with more where there is no room, then once more into as many as that took, or a few more where limits have
+    kept the costs from being alike.
 
     Args:
         sizes: [S, B] what each structure takes of each bound; no structure alone exceeds a limit.
