@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Self
+from functools import partial
+from typing import Annotated, Any, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from potentials.edges import EdgeGeometry, Edges
 from potentials.radial_networks import RadialNetwork
+from potentials.recomputed import Around, Recomputed
 
 N_ELEMENTS = 119
 """Rows of an element embedding: atomic numbers up to 118, and 0."""
@@ -84,10 +89,35 @@ class Backbone(nn.Module, ABC):
 
     width: int
     is_local: bool = True
+    _recomputed: dict[int, Recomputed] | None = None
+    _around: Around = nullcontext
 
     @abstractmethod
     def forward(self, atoms: AtomInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """[N] atoms and where their neighbours are to [N, width] invariant features."""
+
+    def recompute_layers(self, recompute: bool = True, around: Around = nullcontext) -> None:
+        """Whether to keep nothing of a layer but what goes into it, and to compute it again in each pass back.
+
+        Args:
+            recompute: as `nn.Module.train` takes its mode.
+            around: makes the context that layers are computed in, the second time as the first.
+        """
+        self._recomputed, self._around = {} if recompute else None, around
+
+    def apart(self, function: Callable[..., Any], number: int, *arguments: Any) -> Any:
+        """`function(number, *arguments)`, which is one layer; every subclass computes its layers by this.
+
+        Args:
+            function: what it reads beside weights and constants of the module must be among its arguments.
+            number: of the layer.
+            arguments: tensors, tuples of them, and constants.
+        """
+        if self._recomputed is None or not torch.is_grad_enabled():
+            return function(number, *arguments)
+        if number not in self._recomputed:
+            self._recomputed[number] = Recomputed(self, partial(function, number), self._around)
+        return self._recomputed[number](*arguments)
 
     def tabulated(self) -> Self | None:
         """The same with radial functions read from tables: faster, without second derivatives.

@@ -46,14 +46,19 @@ class CGCNN(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, atoms)
-        for layer, scale in enumerate(self.scales):
-            mixed_EX = (
-                edges.gather_centre(self.from_centre[layer](features_NF))
-                + edges.gather_neighbour(self.from_neighbour[layer](features_NF))
-                + self.from_radial[layer](radial_EB)
-            )
-            features_NF = features_NF + scale * edges.sum_to_centre(gated(mixed_EX) * envelope_E[:, None])
+        for layer in range(len(self.scales)):
+            features_NF = self.apart(self._layer, layer, features_NF, radial_EB, envelope_E, edges)
         return features_NF
+
+    def _layer(self, layer: int, features_NF: Tensor, radial_EB: Tensor, envelope_E: Tensor, edges: Edges) -> Tensor:
+        mixed_EX = (
+            edges.gather_centre(self.from_centre[layer](features_NF))
+            + edges.gather_neighbour(self.from_neighbour[layer](features_NF))
+            + self.from_radial[layer](radial_EB)
+        )
+        gathered_NF = edges.sum_to_centre(gated(mixed_EX) * envelope_E[:, None])
+        changed_NF: Tensor = features_NF + self.scales[layer] * gathered_NF
+        return changed_NF
 
 
 def gated(mixed_EX: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as nnf
@@ -71,11 +71,18 @@ class DimeNet(Backbone):
             + self.from_radial(radial_EB)
         )
         features_NF = elements_NF + self.outputs[0](messages_EF, radial_EB, edges)
-        for layer, output in zip(self.layers, self.outputs[1:], strict=True):
-            messages_EF = layer(messages_EF, radial_EB, spherical, harmonics, edges)
-            features_NF = features_NF + output(messages_EF, radial_EB, edges)
+        for number in range(len(self.layers)):
+            messages_EF, gained_NF = self.apart(
+                self._layer, number, messages_EF, radial_EB, spherical, harmonics, edges
+            )
+            features_NF = features_NF + gained_NF
         assert isinstance(features_NF, Tensor)
         return features_NF
+
+    def _layer(self, number: int, messages_EF: Tensor, radial_EB: Tensor, *around: Any) -> tuple[Tensor, Tensor]:
+        """Messages [E, F] anew, and what atoms gain by them [N, F]; `around` ends with the edges."""
+        messages_EF = self.layers[number](messages_EF, radial_EB, *around)
+        return messages_EF, self.outputs[number + 1](messages_EF, radial_EB, around[-1])
 
 
 class DimeNetInteraction(nn.Module):

@@ -63,21 +63,30 @@ class EGNN(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, atoms)
-        for layer, (centre, neighbour, radial) in enumerate(
-            zip(self.from_centre, self.from_neighbour, self.from_radial, strict=True)
-        ):
-            mixed_EF = nnf.silu(
-                edges.gather_centre(centre(features_NF))
-                + edges.gather_neighbour(neighbour(features_NF))
-                + radial(radial_EB)
-            )
-            messages_EF = nnf.silu(self.messages[layer](mixed_EF)) * envelope_E[:, None]
-            if layer < len(self.movers):
-                vectors_E3 = self._move(layer, messages_EF, vectors_E3, edges)
-                radial_EB = self.radial((vectors_E3.square().sum(1) + DISTANCE_FLOOR**2).sqrt(), envelope_E)
-            gathered_NF = edges.sum_to_centre(messages_EF)
-            features_NF = features_NF + self.updates[layer](torch.cat([features_NF, gathered_NF], dim=1))
+        around = vectors_E3, radial_EB
+        for layer in range(len(self.updates)):
+            features_NF, *moved = self.apart(self._layer, layer, features_NF, around, envelope_E, edges)
+            around = tuple(moved) or around
         return features_NF
+
+    def _layer(
+        self, layer: int, features_NF: Tensor, around: tuple[Tensor, Tensor], envelope_E: Tensor, edges: Edges
+    ) -> tuple[Tensor, ...]:
+        """Features [N, F] anew, then vectors and radial basis of the edges, which are `around`, where points move."""
+        vectors_E3, radial_EB = around
+        mixed_EF = nnf.silu(
+            edges.gather_centre(self.from_centre[layer](features_NF))
+            + edges.gather_neighbour(self.from_neighbour[layer](features_NF))
+            + self.from_radial[layer](radial_EB)
+        )
+        messages_EF = nnf.silu(self.messages[layer](mixed_EF)) * envelope_E[:, None]
+        gathered_NF = edges.sum_to_centre(messages_EF)
+        features_NF = features_NF + self.updates[layer](torch.cat([features_NF, gathered_NF], dim=1))
+        if layer >= len(self.movers):
+            return (features_NF,)
+        vectors_E3 = self._move(layer, messages_EF, vectors_E3, edges)
+        distance_E = (vectors_E3.square().sum(1) + DISTANCE_FLOOR**2).sqrt()
+        return features_NF, vectors_E3, self.radial(distance_E, envelope_E)
 
     def _move(self, layer: int, messages_EF: Tensor, vectors_E3: Tensor, edges: Edges) -> Tensor:
         """The edge vectors after each point has moved along its edges, by less than 1 Å in all."""

@@ -55,13 +55,17 @@ class GAT(Backbone):
         radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, atoms)
         for layer in range(len(self.outputs)):
-            centre_NHC = self._split(self.from_centre[layer](features_NF))
-            neighbour_NHC = self._split(self.from_neighbour[layer](features_NF))
-            edge_EHC = self._split(self.from_radial[layer](radial_EB))
-            weight_EH = attention_weights(centre_NHC, neighbour_NHC, edge_EHC, self._score(layer), edges)
-            attended_NHC = attend(neighbour_NHC, weight_EH * envelope_E[:, None], edges)
-            features_NF = features_NF + self.outputs[layer](nnf.silu(attended_NHC.flatten(1)))
+            features_NF = self.apart(self._layer, layer, features_NF, radial_EB, envelope_E, edges)
         return features_NF
+
+    def _layer(self, layer: int, features_NF: Tensor, radial_EB: Tensor, envelope_E: Tensor, edges: Edges) -> Tensor:
+        centre_NHC = self._split(self.from_centre[layer](features_NF))
+        neighbour_NHC = self._split(self.from_neighbour[layer](features_NF))
+        edge_EHC = self._split(self.from_radial[layer](radial_EB))
+        weight_EH = attention_weights(centre_NHC, neighbour_NHC, edge_EHC, self._score(layer), edges)
+        attended_NHC = attend(neighbour_NHC, weight_EH * envelope_E[:, None], edges)
+        changed_NF: Tensor = features_NF + self.outputs[layer](nnf.silu(attended_NHC.flatten(1)))
+        return changed_NF
 
     def _split(self, values: Tensor) -> Tensor:
         """[N, F] to [N, H, C], and edges alike: the features of each head."""

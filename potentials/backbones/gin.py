@@ -44,10 +44,15 @@ class GIN(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, atoms)
-        for weights, epsilon, network in zip(self.weights, self.epsilons, self.networks, strict=True):
-            multiset_NF = isomorphism_sum(features_NF, weights(radial_EB, envelope_E), epsilon, edges)
-            features_NF = features_NF + network(multiset_NF)
+        for layer in range(len(self.networks)):
+            features_NF = self.apart(self._layer, layer, features_NF, radial_EB, envelope_E, edges)
         return features_NF
+
+    def _layer(self, layer: int, features_NF: Tensor, radial_EB: Tensor, envelope_E: Tensor, edges: Edges) -> Tensor:
+        weights_EF = self.weights[layer](radial_EB, envelope_E)
+        multiset_NF = isomorphism_sum(features_NF, weights_EF, self.epsilons[layer], edges)
+        changed_NF: Tensor = features_NF + self.networks[layer](multiset_NF)
+        return changed_NF
 
 
 def isomorphism_sum(features_NF: Tensor, weights_EF: Tensor, epsilon: Tensor, edges: Edges) -> Tensor:

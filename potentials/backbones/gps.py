@@ -63,14 +63,27 @@ class GPS(Backbone):
         radial_EB = self.radial(geometry.distance, envelope_E)
         bound_N = connectedness(smooth_degree(envelope_E, edges))
         features_NF = embed(self.embedding, atoms)
-        for layer, output in enumerate(self.outputs):
-            arriving_EF = edges.gather_neighbour(features_NF) + self.from_radial[layer](radial_EB)
-            gathered_NF = edges.sum_to_centre(nnf.silu(arriving_EF) * envelope_E[:, None])
-            local_NF = features_NF + self.local[layer](features_NF + gathered_NF)
-            parts = self._split(self.attention[layer](features_NF)).unbind(1)
-            seen_NF = global_attention(parts, bound_N, atoms).flatten(1)
-            features_NF = features_NF + output(local_NF + self.mixers[layer](seen_NF))
+        for layer in range(len(self.outputs)):
+            around = radial_EB, envelope_E, edges
+            features_NF = self.apart(self._layer, layer, features_NF, bound_N, atoms, around)
         return features_NF
+
+    def _layer(
+        self,
+        layer: int,
+        features_NF: Tensor,
+        bound_N: Tensor,
+        atoms: AtomInputs,
+        around: tuple[Tensor, Tensor, Edges],
+    ) -> Tensor:
+        radial_EB, envelope_E, edges = around
+        arriving_EF = edges.gather_neighbour(features_NF) + self.from_radial[layer](radial_EB)
+        gathered_NF = edges.sum_to_centre(nnf.silu(arriving_EF) * envelope_E[:, None])
+        local_NF = features_NF + self.local[layer](features_NF + gathered_NF)
+        parts = self._split(self.attention[layer](features_NF)).unbind(1)
+        seen_NF = global_attention(parts, bound_N, atoms).flatten(1)
+        changed_NF: Tensor = features_NF + self.outputs[layer](local_NF + self.mixers[layer](seen_NF))
+        return changed_NF
 
     def _split(self, values: Tensor) -> Tensor:
         """[N, 3 F] to [N, 3, H, C]: query, key and value of each head."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -86,8 +86,9 @@ class ManyBody(Backbone):
         """[N, F] invariant features after each layer."""
         harmonics_EM = real_harmonics(geometry.direction, self.l_max)
         features_NMC, found = embed(self.embedding, atoms)[:, None], []
-        for number, layer in enumerate(self.layers):
-            change_NMC = layer(features_NMC, atoms.numbers, geometry.distance, harmonics_EM, edges)
+        for number in range(len(self.layers)):
+            around = geometry.distance, harmonics_EM, edges
+            change_NMC = self.apart(self._layer, number, features_NMC, atoms.numbers, *around)
             if number:
                 features_NMC = change_NMC + self.skips[number - 1](features_NMC, atoms.numbers)
             else:
@@ -95,6 +96,9 @@ class ManyBody(Backbone):
                 features_NMC = torch.cat([change_NMC[:, :1] + own_N1C, change_NMC[:, 1:]], dim=1)
             found.append(features_NMC[:, 0])
         return found
+
+    def _layer(self, number: int, *given: Any) -> Any:
+        return self.layers[number](*given)
 
 
 class ManyBodyLayer(nn.Module):

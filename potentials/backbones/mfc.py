@@ -56,12 +56,19 @@ class MFC(Backbone):
         radial_EB = self.radial(geometry.distance, envelope_E)
         shares_ND = degree_shares(smooth_degree(envelope_E, edges), self.max_degree)
         features_NF = embed(self.embedding, atoms)
-        for layer, (matrices, biases) in enumerate(zip(self.matrices, self.biases, strict=True)):
-            weights_EF = self.weights[layer](radial_EB, envelope_E)
-            summed_NF = edges.sum_to_centre(edges.gather_neighbour(features_NF) * weights_EF)
-            mixed_NF = by_degree(torch.cat([summed_NF, features_NF], dim=1), shares_ND, matrices, biases)
-            features_NF = features_NF + self.outputs[layer](nnf.silu(mixed_NF))
+        for layer in range(len(self.outputs)):
+            features_NF = self.apart(self._layer, layer, features_NF, shares_ND, (radial_EB, envelope_E), edges)
         return features_NF
+
+    def _layer(
+        self, layer: int, features_NF: Tensor, shares_ND: Tensor, around: tuple[Tensor, Tensor], edges: Edges
+    ) -> Tensor:
+        weights_EF = self.weights[layer](*around)
+        summed_NF = edges.sum_to_centre(edges.gather_neighbour(features_NF) * weights_EF)
+        both_NX = torch.cat([summed_NF, features_NF], dim=1)
+        mixed_NF = by_degree(both_NX, shares_ND, self.matrices[layer], self.biases[layer])
+        changed_NF: Tensor = features_NF + self.outputs[layer](nnf.silu(mixed_NF))
+        return changed_NF
 
 
 def degree_shares(degree_N: Tensor, max_degree: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as nnf
@@ -74,9 +74,13 @@ class NequIP(Backbone):
         """See `Backbone.forward`."""
         harmonics_EM = real_harmonics(geometry.direction, self.l_max)
         features_NMC = embed(self.embedding, atoms)[:, None]
-        for layer in self.layers:
-            features_NMC = layer(features_NMC, atoms.numbers, geometry.distance, harmonics_EM, edges)
+        for number in range(len(self.layers)):
+            around = geometry.distance, harmonics_EM, edges
+            features_NMC = self.apart(self._layer, number, features_NMC, atoms.numbers, *around)
         return features_NMC[:, 0]
+
+    def _layer(self, number: int, *given: Any) -> Any:
+        return self.layers[number](*given)
 
 
 def kinds_of_layers(depth: int, l_max: int, *, both: bool) -> list[list[Kind]]:

@@ -57,20 +57,29 @@ class PaiNN(Backbone):
         radial_EB = self.radial(geometry.distance, polynomial_envelope(geometry.distance, self.cutoff))
         scalar_NF, vector_N3F = embed(self.embedding, atoms), None
         for layer in range(self.depth):
-            sent_EF = edges.gather_neighbour(self.senders[layer](scalar_NF)) * self.filters[layer](radial_EB)
-            scalar_EF, vector_E3F = self._messages(sent_EF, vector_N3F, geometry, edges)
-            scalar_NF = scalar_NF + edges.sum_to_centre(scalar_EF)
-            gained_N3F = edges.sum_to_centre(vector_E3F)
-            vector_N3F = gained_N3F if vector_N3F is None else vector_N3F + gained_N3F
-            scalar_NF, vector_N3F = self._update(layer, scalar_NF, vector_N3F)
+            scalar_NF, vector_N3F = self.apart(
+                self._layer, layer, scalar_NF, vector_N3F, (radial_EB, geometry.direction), edges
+            )
         return scalar_NF
 
+    def _layer(
+        self, layer: int, scalar_NF: Tensor, vector_N3F: Tensor | None, around: tuple[Tensor, Tensor], edges: Edges
+    ) -> tuple[Tensor, Tensor]:
+        """Scalars [N, F] and vectors [N, 3, F] anew; `around` is radial basis and direction of the edges."""
+        radial_EB, direction_E3 = around
+        sent_EF = edges.gather_neighbour(self.senders[layer](scalar_NF)) * self.filters[layer](radial_EB)
+        scalar_EF, vector_E3F = self._messages(sent_EF, vector_N3F, direction_E3, edges)
+        scalar_NF = scalar_NF + edges.sum_to_centre(scalar_EF)
+        gained_N3F = edges.sum_to_centre(vector_E3F)
+        vector_N3F = gained_N3F if vector_N3F is None else vector_N3F + gained_N3F
+        return self._update(layer, scalar_NF, vector_N3F)
+
     def _messages(
-        self, sent_EF: Tensor, vector_N3F: Tensor | None, geometry: EdgeGeometry, edges: Edges
+        self, sent_EF: Tensor, vector_N3F: Tensor | None, direction_E3: Tensor, edges: Edges
     ) -> tuple[Tensor, Tensor]:
         """What each edge carries: a scalar part [E, F] and a vector part [E, 3, F]."""
         parts = torch.split(sent_EF, self.width, dim=1)
-        vector_E3F = parts[1][:, None, :] * geometry.direction[:, :, None]
+        vector_E3F = parts[1][:, None, :] * direction_E3[:, :, None]
         if vector_N3F is not None:
             vector_E3F = vector_E3F + parts[2][:, None, :] * edges.gather_neighbour(vector_N3F)
         return parts[0], vector_E3F

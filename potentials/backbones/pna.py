@@ -85,13 +85,17 @@ class PNA(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, atoms)
-        for layer, update in enumerate(self.updates):
-            mixed_EF = edges.gather_centre(self.from_centre[layer](features_NF)) + edges.gather_neighbour(
-                self.from_neighbour[layer](features_NF)
-            )
-            messages_EF = mixed_EF * (1 + self.filters[layer](radial_EB))
-            features_NF = update(features_NF, messages_EF, envelope_E, edges)
+        for layer in range(len(self.updates)):
+            features_NF = self.apart(self._layer, layer, features_NF, radial_EB, envelope_E, edges)
         return features_NF
+
+    def _layer(self, layer: int, features_NF: Tensor, radial_EB: Tensor, envelope_E: Tensor, edges: Edges) -> Tensor:
+        mixed_EF = edges.gather_centre(self.from_centre[layer](features_NF)) + edges.gather_neighbour(
+            self.from_neighbour[layer](features_NF)
+        )
+        messages_EF = mixed_EF * (1 + self.filters[layer](radial_EB))
+        changed_NF: Tensor = self.updates[layer](features_NF, messages_EF, envelope_E, edges)
+        return changed_NF
 
 
 class PrincipalUpdate(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as nnf
@@ -45,9 +45,13 @@ class PNAEq(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         scalar_NF, vector_N3F = embed(self.embedding, atoms), None
-        for layer in self.layers:
-            scalar_NF, vector_N3F = layer(scalar_NF, vector_N3F, (radial_EB, envelope_E, geometry.direction), edges)
+        around = radial_EB, envelope_E, geometry.direction
+        for number in range(len(self.layers)):
+            scalar_NF, vector_N3F = self.apart(self._layer, number, scalar_NF, vector_N3F, around, edges)
         return scalar_NF
+
+    def _layer(self, number: int, *given: Any) -> Any:
+        return self.layers[number](*given)
 
 
 class PNAEqLayer(nn.Module):

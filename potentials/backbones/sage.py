@@ -45,8 +45,15 @@ class SAGE(Backbone):
         radial_EB = self.radial(geometry.distance, envelope_E)
         degree_N = smooth_degree(envelope_E, edges)
         features_NF = embed(self.embedding, atoms)
-        for layer, (own, neighbours) in enumerate(zip(self.from_self, self.from_neighbours, strict=True)):
-            weighted_EF = edges.gather_neighbour(features_NF) * self.weights[layer](radial_EB, envelope_E)
-            seen_NF = own(features_NF) + neighbours(mean(weighted_EF, degree_N, edges))
-            features_NF = features_NF + self.outputs[layer](nnf.silu(seen_NF))
+        for layer in range(len(self.outputs)):
+            features_NF = self.apart(self._layer, layer, features_NF, degree_N, (radial_EB, envelope_E), edges)
         return features_NF
+
+    def _layer(
+        self, layer: int, features_NF: Tensor, degree_N: Tensor, around: tuple[Tensor, Tensor], edges: Edges
+    ) -> Tensor:
+        weighted_EF = edges.gather_neighbour(features_NF) * self.weights[layer](*around)
+        mean_NF = mean(weighted_EF, degree_N, edges)
+        seen_NF = self.from_self[layer](features_NF) + self.from_neighbours[layer](mean_NF)
+        changed_NF: Tensor = features_NF + self.outputs[layer](nnf.silu(seen_NF))
+        return changed_NF

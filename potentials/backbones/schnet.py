@@ -55,8 +55,12 @@ class SchNet(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         features_NF = embed(self.embedding, atoms)
-        for make_filter, into, out in zip(self.filters, self.inputs, self.outputs, strict=True):
-            filter_EF = make_filter(radial_EB) * envelope_E[:, None]
-            messages_EF = edges.gather_neighbour(into(features_NF)) * filter_EF
-            features_NF = features_NF + out(edges.sum_to_centre(messages_EF))
+        for layer in range(len(self.filters)):
+            features_NF = self.apart(self._layer, layer, features_NF, radial_EB, envelope_E, edges)
         return features_NF
+
+    def _layer(self, layer: int, features_NF: Tensor, radial_EB: Tensor, envelope_E: Tensor, edges: Edges) -> Tensor:
+        filter_EF = self.filters[layer](radial_EB) * envelope_E[:, None]
+        messages_EF = edges.gather_neighbour(self.inputs[layer](features_NF)) * filter_EF
+        changed_NF: Tensor = features_NF + self.outputs[layer](edges.sum_to_centre(messages_EF))
+        return changed_NF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +43,13 @@ class TensorNet(Backbone):
         envelope_E = polynomial_envelope(geometry.distance, self.cutoff)
         radial_EB = self.radial(geometry.distance, envelope_E)
         state = self.start(embed(self.embedding, atoms), radial_EB, geometry.direction, edges)
-        for layer in self.layers:
-            state = layer(state, radial_EB, envelope_E, edges)
+        for number in range(len(self.layers)):
+            state = self.apart(self._layer, number, state, radial_EB, envelope_E, edges)
         features_NF: Tensor = self.output(self.norm(torch.cat(square_norms(state), dim=1)))
         return features_NF
+
+    def _layer(self, number: int, *given: Any) -> Any:
+        return self.layers[number](*given)
 
 
 class TensorEmbedding(nn.Module):
