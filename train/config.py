@@ -33,6 +33,7 @@ from train.config_tables import (
     TermConfig,
 )
 from train.inherited import inherit
+from train.precision import Precision
 from train.tasks import Task, tasks_of
 
 __all__ = [
@@ -65,6 +66,8 @@ class RunConfig(Table):
         seed: of the weights, the random validation splits and the order of the batches.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" or "xpu".
         compile: compile the step; without, it runs eagerly.
+        precision: of the products of matrices in the network while it trains: "float32" or "bf16".
+        checkpoint_activations: keep what goes into each layer alone, and compute layers again in the passes back.
         potential: the network.
         dataset: one table each.
         fine_tune: a checkpoint to begin from; without, weights begin at random.
@@ -80,6 +83,8 @@ class RunConfig(Table):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     compile: bool = True
+    precision: Precision = "float32"
+    checkpoint_activations: bool = False
     potential: PotentialTable = PotentialTable()
     dataset: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
     fine_tune: FineTuneConfig | None = None
@@ -103,6 +108,15 @@ class RunConfig(Table):
         if not DEVICE.fullmatch(device):
             raise ValueError(f'{device!r} is given; it must be "auto", "cpu", "cuda", "cuda:0" or "xpu"')
         return device
+
+    @model_validator(mode="after")
+    def _one_way_to_save_memory(self) -> Self:
+        if self.compile and self.checkpoint_activations:
+            raise ValueError(
+                "checkpoint_activations = true with compile = true: a compiled step is one list of operations, in which"
+                " nothing is computed twice; set compile = false, or take checkpoint_activations out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Self:
@@ -145,6 +159,10 @@ class RunConfig(Table):
     def tasks(self) -> tuple[Task, ...]:
         """What is compared with labels, and how it counts."""
         return tasks_of(self.loss, [output.quantity for output in self.potential.output])
+
+    def step_options(self) -> dict[str, Any]:
+        """How a step is computed, as `train.step.LossAndGradients` takes it."""
+        return {"precision": self.precision, "recompute": self.checkpoint_activations}
 
     def potential_config(self) -> PotentialConfig:
         """What the potential is built from: the backbone, and a head for each data set in their order."""

@@ -42,9 +42,16 @@ class Division:
         """Of each of so many parameters that are learnt the processes that compute it."""
         return [self.group] * count
 
-    def summed(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """Gradients of `potential`, each summed over the processes that compute it."""
-        return _summed(gradients, self.group)
+    def sharers(self, count: int) -> list[tuple[Group, list[int]]]:
+        """Processes that sum gradients among themselves, and the numbers of those that they sum.
+
+        Args:
+            count: of the gradients of this process.
+
+        Returns:
+            In an order that no two processes have otherwise.
+        """
+        return [(self.group, list(range(count)))]
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Of the summed gradients of all weights, those of other processes included."""
@@ -90,14 +97,13 @@ class Divided(Division):
         assert count == len(self._of), "all weights of the heads of this process are learnt"
         return [self.group if of is None else self.parts[of] for of in self._of]
 
-    def summed(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """See `Division`; data sets in their order, so that processes of two of them do not wait for each other."""
-        found = list(gradients)
-        for which in (None, *self.own):
-            places = [place for place, of in enumerate(self._of) if of == which]
+    def sharers(self, count: int) -> list[tuple[Group, list[int]]]:
+        """See `Division`; heads first, as in a pass back, and data sets from the last to the first."""
+        assert count == len(self._of), count
+        found = []
+        for which in (*reversed(self.own), None):
             group = self.group if which is None else self.parts[which]
-            for place, gradient in zip(places, _summed([gradients[place] for place in places], group), strict=True):
-                found[place] = gradient
+            found.append((group, [place for place, of in enumerate(self._of) if of == which]))
         return found
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
@@ -136,11 +142,3 @@ def sharing(potential: Potential, heads: Sequence[str]) -> Potential:
         module, _, own = name.rpartition(".")
         setattr(part.get_submodule(module), own, whole[name])
     return part
-
-
-def _summed(gradients: Sequence[Tensor], group: Group) -> list[Tensor]:
-    if not gradients:
-        return []
-    flat = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
-    return [piece.view_as(gradient) for piece, gradient in zip(pieces, gradients, strict=True)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -47,6 +50,11 @@ class Group:
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, the same everywhere; in place where it can be."""
         return tensor
+
+    def sum_later(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin to sum in place over all processes, which begin their sums in one order; what is returned waits."""
+        self.sum(tensor)
+        return lambda: None
 
     def concatenate(self, tensor: Tensor) -> Tensor:
         """[size n] the tensors [n] of all processes, by rank, on all; each as long."""
@@ -117,6 +125,12 @@ class Joined(Group):
             dist.all_reduce(tensor)
         return tensor
 
+    def sum_later(self, tensor: Tensor) -> Callable[[], None]:
+        """See `Group`."""
+        with _others_there(self.heart):
+            work = dist.all_reduce(tensor, async_op=True)
+        return partial(_wait, work, partial(_others_there, self.heart))
+
     def concatenate(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
         return _concatenated(tensor, self.size, self.heart)
@@ -186,6 +200,13 @@ class Part(Group):
             dist.all_reduce(tensor, group=self._handle)
         return tensor
 
+    def sum_later(self, tensor: Tensor) -> Callable[[], None]:
+        """See `Group`."""
+        there = partial(_others_there, self._heart, all_meet=False)
+        with there():
+            work = dist.all_reduce(tensor, group=self._handle, async_op=True)
+        return partial(_wait, work, there)
+
     def concatenate(self, tensor: Tensor) -> Tensor:
         """See `Group`."""
         return _concatenated(tensor, self.size, self._heart, self._handle)
@@ -202,6 +223,11 @@ class LostError(ValueError):
     """Another process of the run has ended, or does not answer."""
 
     exit_code = 76
+
+
+def _wait(work: Any, there: Callable[[], AbstractContextManager[None]]) -> None:
+    with there():
+        work.wait()
 
 
 @contextlib.contextmanager

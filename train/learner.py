@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from potentials.potential import Potential
 from train.labelled import Labelled
 from train.lora import Factors
+from train.ready import Ready
 from train.step import LossAndGradients, StepResult
 from train.tasks import Task
 
@@ -41,9 +43,9 @@ class Learner(nn.Module):
             elif weight.requires_grad:
                 yield name, weight
 
-    def step(self, tasks: Sequence[Task], dataset_weights: Sequence[float], *, compiled: bool) -> AdaptedStep:
+    def step(self, tasks: Sequence[Task], dataset_weights: Sequence[float], **options: Any) -> AdaptedStep:
         """Loss and gradients of what is learnt; arguments and errors are those of `LossAndGradients`."""
-        return AdaptedStep(LossAndGradients(self.potential, tasks, dataset_weights, compiled=compiled), self)
+        return AdaptedStep(LossAndGradients(self.potential, tasks, dataset_weights, **options), self)
 
     def project(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Gradients of what is learnt, given those of the weights of the potential that want one."""
@@ -104,7 +106,19 @@ class AdaptedStep:
         """See `LossAndGradients`."""
         return self.step.totals(batch)
 
-    def __call__(self, batch: Labelled, factors: Tensor | None = None, totals: Tensor | None = None) -> StepResult:
-        """See `LossAndGradients`."""
+    def __call__(
+        self,
+        batch: Labelled,
+        factors: Tensor | None = None,
+        totals: Tensor | None = None,
+        ready: Ready | None = None,
+    ) -> StepResult:
+        """See `LossAndGradients`; where there are factors, all gradients become ready at the end."""
+        if not self.learner.factors:
+            return self.step(batch, factors, totals, ready)
         result = self.step(batch, factors, totals)
-        return replace(result, gradients=self.learner.project(result.gradients))
+        gradients = self.learner.project(result.gradients)
+        if ready is not None:
+            for number, gradient in enumerate(gradients):
+                ready(number, gradient)
+        return replace(result, gradients=gradients)

@@ -102,7 +102,7 @@ class Run:
     def make_step(self) -> AdaptedStep:
         """Loss and gradients of the heads of this process."""
         weights = [self.weights[which] for which in self.division.own]
-        return self.learner.step(self.tasks, weights, compiled=self.compiled)
+        return self.learner.step(self.tasks, weights, compiled=self.compiled, **self.config.step_options())
 
     def go_without_compiling(self) -> None:
         """The same run, computed eagerly; its settings stay those asked for."""
@@ -166,7 +166,7 @@ class Run:
 
     def shared_step(self, own: Sequence[Labelled], factors: Tensor | None) -> Shared:
         """Loss and gradients of the batches of all processes."""
-        return shared_step(self.step, own, self.division, factors)
+        return shared_step(self.step, own, self.division, factors, self.optimizer.rows)
 
     def validate(self) -> Validation:
         """Loss and errors of the averaged weights on the validation splits."""

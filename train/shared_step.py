@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from train.buckets import Buckets
 from train.division import Division
 from train.group import Group
 from train.guard import finite, not_finite, suspects
@@ -36,6 +37,7 @@ def shared_step(
     batches: Sequence[Labelled],
     division: Division,
     factors: Tensor | None = None,
+    rows: Sequence[Tensor | None] | None = None,
 ) -> Shared:
     """Loss and gradients of the batches of all processes, as if they were one batch.
 
@@ -47,6 +49,8 @@ def shared_step(
         batches: its own; none where there are fewer batches than processes.
         division: the processes, and which heads each of them computes.
         factors: as of `LossAndGradients`.
+        rows: of each parameter those rows that any structure of the run has a gradient for, or none for all of them:
+            nothing is sent for others.
 
     Raises:
         TrainingError: loss or gradients are not finite; on all processes.
@@ -62,33 +66,35 @@ def shared_step(
         own = sum((step.totals(batch) for batch in batches), own)
         both = group.sum(torch.cat([own, counts.to(device)]))
         totals, counts = both[: len(own)], both[len(own) :]
-        result, found = _parts(step, batches, division, factors, totals)
+        buckets = Buckets(step.weights, division.sharers(len(step.weights)), rows)
+        own, found = _parts(step, batches, buckets, (factors, totals))
+        terms = group.sum(own)
+        result = StepResult(terms.sum(), buckets.sums(), {}, terms, totals > 0)
     if not finite(result.loss, result.gradients):
         raise _blame(result, batches, group, found)
     return Shared(result, int(counts[0]), int(counts[1]))
 
 
 def _parts(
-    step: Step,
-    batches: Sequence[Labelled],
-    division: Division,
-    factors: Tensor | None,
-    totals: Tensor,
-) -> tuple[StepResult, tuple[bool, list[str]] | None]:
-    """The parts of all processes together, and which structures of this one are to blame if any are."""
-    parameters = step.weights
-    gradients = [torch.zeros_like(parameter) for parameter in parameters]
-    terms = torch.zeros_like(totals)
+    step: Step, batches: Sequence[Labelled], buckets: Buckets, given: tuple[Tensor | None, Tensor]
+) -> tuple[Tensor, tuple[bool, list[str]] | None]:
+    """What this process adds to the terms, and which of its structures are to blame if any are.
+
+    Its gradients go into the buckets, which leave while the pass back of the last batch goes on.
+    """
+    terms = torch.zeros_like(given[1])
     found = None
-    for batch in batches:
-        part = step(batch, factors, totals)
-        torch._foreach_add_(gradients, part.gradients)
+    for number, batch in enumerate(batches, 1):
+        last = number == len(batches)
+        part = step(batch, *given, buckets.complete if last else None)
+        if not last:
+            buckets.add(part.gradients)
         terms = terms + part.terms
         if found is None and not finite(part.loss, part.gradients):
             found = suspects(part, batch)
-    gradients = division.summed(gradients)
-    terms = division.group.sum(terms)
-    return StepResult(terms.sum(), gradients, {}, terms, totals > 0), found
+    if not batches:
+        buckets.complete_all()
+    return terms, found
 
 
 def _blame(

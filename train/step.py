@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,8 @@ from potentials.derivatives import TensorInputs, prepare
 from potentials.potential import Potential
 from train.labelled import Labelled
 from train.losses import Targets, loss_sums, make_targets, total_weights
+from train.precision import Precision, products_in
+from train.ready import Ready, telling
 from train.tasks import Task
 
 N_INPUTS = len(TensorInputs._fields)
@@ -51,7 +54,13 @@ class Step(Protocol):
     def totals(self, batch: Labelled) -> Tensor:
         """See `LossAndGradients`."""
 
-    def __call__(self, batch: Labelled, factors: Tensor | None = None, totals: Tensor | None = None) -> StepResult:
+    def __call__(
+        self,
+        batch: Labelled,
+        factors: Tensor | None = None,
+        totals: Tensor | None = None,
+        ready: Ready | None = None,
+    ) -> StepResult:
         """See `LossAndGradients`."""
 
 
@@ -65,25 +74,37 @@ class LossAndGradients:
         dataset_weights: by index of the data set.
         compiled: compile loss, forces and gradients into one function at the first call; batches with fewer than two
             atoms or two pairs are computed without it.
+        precision: of the products of matrices in the network, see `train.precision`.
+        recompute: keep nothing of the layers for the passes back, see `potentials.recomputed`; not with `compiled`.
 
     Raises:
         ValueError: `compiled` without a C++ compiler.
     """
 
     def __init__(
-        self, potential: Potential, tasks: Sequence[Task], dataset_weights: Sequence[float], *, compiled: bool
+        self,
+        potential: Potential,
+        tasks: Sequence[Task],
+        dataset_weights: Sequence[float],
+        *,
+        compiled: bool,
+        precision: Precision = "float32",
+        recompute: bool = False,
     ) -> None:
+        assert not (compiled and recompute), "in one graph of operations nothing is computed twice"
         if compiled:
             check_compiler(potential.device)
         self.potential = potential
         self.tasks = tuple(tasks)
         self.dataset_weights = tuple(dataset_weights)
-        self.compiled = compiled
+        self.compiled, self.precision = compiled, precision
+        potential.backbone.recompute_layers(recompute, partial(products_in, precision))
         counting = [task for task in self.tasks if task.term.weight]
         self._derivatives = any(task.name in {"forces", "stress"} for task in counting)
         self._predicted = tuple(dict.fromkeys(["energy", *(task.name for task in counting)]))
         self._function: Callable[..., tuple[Tensor, ...]] | None = None
         self._names = [name for name, weight in potential.named_parameters() if weight.requires_grad]
+        self._silent: set[int] = set()
         self._state = weights_and_buffers(potential)
 
     @property
@@ -95,13 +116,21 @@ class LossAndGradients:
         """[T] weight of the labels of each task in a batch: sums over all batches of a step are what it divides by."""
         return total_weights(make_targets(batch, self.dataset_weights, self.tasks), self.tasks)
 
-    def __call__(self, batch: Labelled, factors: Tensor | None = None, totals: Tensor | None = None) -> StepResult:
+    def __call__(
+        self,
+        batch: Labelled,
+        factors: Tensor | None = None,
+        totals: Tensor | None = None,
+        ready: Ready | None = None,
+    ) -> StepResult:
         """Loss and gradients of one batch, or its part of them.
 
         Args:
             batch: structures with labels.
             factors: [T] what each task is multiplied by, on top of the weight of its term; 1 where left out.
             totals: [T] weight of the labels of all batches of the step; those of this one where left out.
+            ready: called once for each of `weights` with its gradient: as it becomes known while the pass back goes on
+                (eager), or for all of them at the end (compiled).
         """
         inputs = prepare(batch.graph, self.potential.dtype)
         targets = make_targets(batch, self.dataset_weights, self.tasks)
@@ -109,9 +138,12 @@ class LossAndGradients:
         known, n_graphs = totals > 0, batch.graph.n_graphs
         divisors = totals.clamp(min=1e-300) if factors is None else totals.clamp(min=1e-300) / factors
         if not self.compiled or batch.graph.n_atoms < 2 or batch.graph.n_edges < 4:
-            values = self._eager(inputs, targets, divisors)
+            values = self._eager(inputs, targets, divisors, ready)
         else:
             values = self._compile()(self._state, [*pad_graphs(inputs), *self._padded(targets).tensors(), *divisors])
+            if ready is not None:
+                for number, gradient in enumerate(values[1 + len(self._predicted) :]):
+                    ready(number, gradient)
         terms, *rest = values
         predicted = dict(zip(self._predicted, rest, strict=False))
         for name, row in self.potential.quantities.items():
@@ -142,13 +174,19 @@ class LossAndGradients:
             count = len(self.tasks)
             targets, divisors = Targets.of(rest[:-count]), torch.stack(list(rest[-count:]))
             given = {"derivatives": self._derivatives}
-            results = torch.func.functional_call(self.potential, {**state, **weights}, (inputs,), given)
+            with products_in(self.precision):
+                results = torch.func.functional_call(self.potential, {**state, **weights}, (inputs,), given)
             return self._differentiate(results, targets, divisors, [weights[name] for name in self._names])
 
-    def _eager(self, inputs: TensorInputs, targets: Targets, divisors: Tensor) -> tuple[Tensor, ...]:
-        with torch.enable_grad():
+    def _eager(
+        self, inputs: TensorInputs, targets: Targets, divisors: Tensor, ready: Ready | None
+    ) -> tuple[Tensor, ...]:
+        weights = self.weights
+        with torch.enable_grad(), products_in(self.precision), telling(weights, ready, self._silent) as tell_rest:
             results = self.potential(inputs, derivatives=self._derivatives)
-            return self._differentiate(results, targets, divisors, self.weights)
+            values = self._differentiate(results, targets, divisors, weights)
+            tell_rest()
+        return values
 
     def _differentiate(
         self, results: Mapping[str, Tensor], targets: Targets, divisors: Tensor, weights: Sequence[Tensor]

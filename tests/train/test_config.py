@@ -141,6 +141,11 @@ def test_a_wrong_override_is_named(run_file: Path, override: str, says: str) -> 
         ("dataset.water.valid_fraction=0.2", "both valid and valid_fraction are given"),
         ("dataset.water.name=acac", "two data sets are called 'acac'"),
         ("dataset.water.name='a b'", "'a b' is no name; use letters, digits"),
+        (
+            "checkpoint_activations=true",
+            "checkpoint_activations = true with compile = true: a compiled step is one list",
+        ),
+        ("precision=float16", "precision is 'float16'; it must be 'float32' or 'bf16'"),
         ("batch.max_atoms=none", "no bound is set; give max_atoms, max_edges or max_structures"),
     ],
 )

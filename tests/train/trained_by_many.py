@@ -8,6 +8,7 @@ from typing import Any
 
 import train.run as runs
 from potentials.potential import Potential
+from train import buckets
 from train.config import RunConfig
 from train.group import joined
 from train.loop import train
@@ -21,6 +22,7 @@ def exact(*given: Any, **settings: Any) -> Potential:
 def main(file: Path, *, resume: bool) -> None:
     """Train as a file says."""
     runs.Potential = exact  # type: ignore[misc,assignment]
+    buckets.BUCKET_BYTES = 2000  # gradients of this small potential in some ten pieces
     config = RunConfig.model_validate(json.loads(file.read_text(encoding="utf-8")))
     with joined(config.device) as group:
         train(config, group=group, resume=resume)
