@@ -80,7 +80,9 @@ PICTURE: TypeAlias = Annotated[bool, typer.Option("--picture/--no-picture", help
 
 
 def plan(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
-    run_file: Annotated[Path, typer.Argument(metavar="RUN.TOML", help="Run file.", show_default=False)],
+    run_file: Annotated[
+        Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, batches.", show_default=False)
+    ],
     machine: MACHINE = "here",
     ranks: RANKS = "1,2",
     mix: MIX = None,
