@@ -13,6 +13,9 @@ import torch
 from train.launch import Launch, first_host
 
 FIRST_PORT, PORTS = 20_000, 20_000
+ADDRESS_BYTES = 512
+"""Room for the address of the first process."""
+
 SIOCGIFADDR = 0x8915
 """Of ioctl(2): the address of an interface."""
 
@@ -54,9 +57,14 @@ def meeting_point(launch: Launch) -> tuple[str, int]:
             f"{launch.by} started {launch.size} processes, which cannot find each other: install the extra mpi (pip"
             " install 'gfm-ase[mpi]'), or set MASTER_ADDR and MASTER_PORT to a host and a free port of the first"
         ) from None
-    own = _free_address(one_host=launch.one_host) if launch.rank == 0 else None
-    found: tuple[str, int] = MPI.COMM_WORLD.bcast(own)
-    return found
+    told = bytearray(ADDRESS_BYTES)  # bytes, not objects: mpi4py would send those as pickles
+    if launch.rank == 0:
+        host, port = _free_address(one_host=launch.one_host)
+        written = f"{host} {port}".encode()
+        told[: len(written)] = written
+    MPI.COMM_WORLD.Bcast([told, MPI.BYTE], root=0)
+    address, _, port_of_all = told.rstrip(b"\0").decode().partition(" ")
+    return address, int(port_of_all)
 
 
 def _free_address(*, one_host: bool) -> tuple[str, int]:
