@@ -104,6 +104,9 @@ class PairWeights(nn.Module):
             swapped_EH = edges.gather_centre(other_NH) * edges.gather_neighbour(one_NH)
             weight_EH = weight_EH + self.symmetry * swapped_EH
         weight_E: Tensor = (weight_EH * self.filter(around.radial_EB)).sum(1)
+        if self.symmetry:
+            # products of matrices round a row by where it stands, on some processors: both ends are to say the same
+            weight_E = 0.5 * (weight_E + self.symmetry * edges.swap_ends(weight_E))
         return weight_E
 
 
