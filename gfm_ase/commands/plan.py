@@ -13,6 +13,9 @@ from rich.console import Console
 
 from gfm_ase.commands.announce import announce
 
+RUN: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, batches.", show_default=False)
+]
 MACHINE: TypeAlias = Annotated[
     str, typer.Option("--machine", help="frontier, perlmutter, here (which is measured), or a TOML file.")
 ]
@@ -80,9 +83,7 @@ PICTURE: TypeAlias = Annotated[bool, typer.Option("--picture/--no-picture", help
 
 
 def plan(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
-    run_file: Annotated[
-        Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, batches.", show_default=False)
-    ],
+    run_file: RUN,
     machine: MACHINE = "here",
     ranks: RANKS = "1,2",
     mix: MIX = None,
