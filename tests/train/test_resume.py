@@ -268,3 +268,29 @@ def test_a_compiled_run(make_config: MakeConfig) -> None:
             stop_after(config, 6)
         train(config, resume=name == "stopped")
     assert_same_run(make_config("whole").output, make_config("stopped").output)
+
+
+@pytest.mark.parametrize(("before", "after", "steps"), [(2, 3, 2), (4, 1, 1), (1, 4, 3)])
+def test_an_epoch_goes_on_with_other_batches_a_step(
+    before: int, after: int, steps: int, make_config: MakeConfig, write_alloys: Callable[[int], None]
+) -> None:
+    """As with another number of processes: in the epoch each structure is seen once, none is lost."""
+    write_alloys(20)
+    seen: list[str] = []
+
+    def started(per_step: int) -> Run:
+        config = make_config(batch={"max_atoms": 8, "per_step": per_step})
+        run = Run(config, load_datasets(config), Reporter())
+        learn = run.learn
+        run.learn = lambda own: seen.extend(source for one in own for source in one.source) or learn(own)  # type: ignore[method-assign, func-returns-value]
+        return run
+
+    run = started(before)
+    run.config.output.mkdir()
+    run.train_epoch(lambda: "stopped" if run.position.steps == steps else None)
+    assert len(seen) == 2 * before * steps < 20
+    run.save()
+    again = started(after)
+    again.resume()
+    again.train_epoch(lambda: None)
+    assert sorted(seen) == sorted(again.structures.source(number) for number in range(20))
