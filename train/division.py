@@ -49,9 +49,14 @@ class Division:
             count: of the gradients of this process.
 
         Returns:
-            In an order that no two processes have otherwise.
+            Heads first, as in a pass back, and data sets from the last to the first: an order that no two processes
+            have otherwise.
         """
-        return [(self.group, list(range(count)))]
+        groups = self.groups(count)
+        return [
+            (group, [number for number, other in enumerate(groups) if other is group])
+            for group in reversed(dict.fromkeys(groups))
+        ]
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Of the summed gradients of all weights, those of other processes included."""
@@ -96,15 +101,6 @@ class Divided(Division):
         """See `Division`."""
         assert count == len(self._of), "all weights of the heads of this process are learnt"
         return [self.group if of is None else self.parts[of] for of in self._of]
-
-    def sharers(self, count: int) -> list[tuple[Group, list[int]]]:
-        """See `Division`; heads first, as in a pass back, and data sets from the last to the first."""
-        assert count == len(self._of), count
-        found = []
-        for which in (*reversed(self.own), None):
-            group = self.group if which is None else self.parts[which]
-            found.append((group, [place for place, of in enumerate(self._of) if of == which]))
-        return found
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """See `Division`."""

@@ -82,12 +82,6 @@ class BatchPlan:
         """[M, 3] what structures take of each bound: atoms, edges, and 1."""
         return np.column_stack([self.structures.sizes(numbers), np.ones(len(numbers), dtype=np.int64)])
 
-    def cost(self, batches: Iterable[Batch]) -> Array:
-        """[B] of each batch, an atom being 1."""
-        sums = [self.sizes(np.array(batch)).sum(0) for batch in batches]
-        found: Array = np.array([atoms + self.edge_cost * edges for atoms, edges, _ in sums])
-        return found
-
     def length(self, epoch: int) -> int:
         """Structures of an epoch."""
         return self.order.length(epoch)

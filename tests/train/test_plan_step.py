@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.train.test_plan_network import SMALL
 from train.config import BatchConfig, RunConfig
 from train.cost import CostModel
 from train.data import load_datasets
@@ -18,18 +19,7 @@ from train.plan.sizes import Population
 from train.plan.step import BACKWARD, Options, Processes, Work, crowded, reducing, step_time
 from train.separate import SeparatePlan, shares
 
-MACHINE = Machine(
-    name="small",
-    nodes=64,
-    ranks_per_node=4,
-    inside=8e9,
-    between=4e9,
-    latency_inside=1e-6,
-    latency_between=5e-6,
-    attained=0.5,
-    node_watts=500.0,
-    storage=1e9,
-)
+MACHINE = replace(SMALL, node_watts=500.0)
 NO_NETWORK = replace(MACHINE, inside=1e30, between=1e30, latency_inside=0.0, latency_between=0.0)
 WORK = Work(CostModel(1e-3, 1e-5, 1e-6), update=2e-3, input=1e-5, shared=900_000, heads={"a": 50_000, "b": 50_000})
 NEVER = Options(checkpoint_minutes=1e30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,9 @@ def edge_counts(store: StoreLike, cutoff: float, group: Group = ALONE, progress:
         progress: told how many structures are done.
     """
     shards = list(enumerate(store.manifest.shards))
-    missing = [(number, record) for number, record in shards if kept_in(store.folder, record, cutoff) is None]
-    group.wait()  # nobody looks while another writes already
-    for number, record in missing[group.rank :: group.size]:
+    for number, record in shards[group.rank :: group.size]:
+        if kept_in(store.folder, record, cutoff) is not None:
+            continue
         counts = np.concatenate([np.zeros(0, np.int32), *_counted(store, number, cutoff, progress)])
         _keep(store.folder, record, cutoff, counts.astype(np.int32))
     group.wait()
@@ -74,7 +75,7 @@ def _keep(folder: Path, record: ShardRecord, cutoff: float, counts: Array) -> No
 
 
 def _write(path: Path, counts: Array) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # other runs may count the same shard now
     try:
         with beside.open("wb") as file:
             np.save(file, counts, allow_pickle=False)
