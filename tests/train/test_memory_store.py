@@ -20,7 +20,6 @@ from train.frame import Frame
 from train.launch import Launch
 from train.store import spread
 from train.store.edge_counts import edge_counts
-from train.store.interface import read_ahead
 from train.store.manifest import Description, StoreError
 from train.store.memory import open_store
 from train.store.reader import Store
@@ -176,9 +175,8 @@ def test_alone(store: Path) -> None:
     loaded: list[int] = []
     with open_store(store, in_memory=True, verify=True, progress=lambda _, done, __: loaded.append(done)) as memory:
         indices = np.random.default_rng(3).integers(0, len(files), 300)
-        for one, other in zip(
-            read_ahead(memory, [indices, indices[:5], []]), read_ahead(files, [indices, indices[:5], []]), strict=True
-        ):
+        for some in (indices, indices[:5], []):
+            one, other = memory.read(some), files.read(some)
             assert one.sources == other.sources
             for name, array in other.arrays.items():
                 np.testing.assert_array_equal(one.arrays[name], array)

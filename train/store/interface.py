@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -145,27 +143,3 @@ def ranges(begin: Array, counts: Array) -> Array:
     first = np.concatenate([[0], np.cumsum(counts)])
     found: Array = np.arange(first[-1]) + np.repeat(begin - first[:-1], counts)
     return found
-
-
-def read_ahead(
-    store: StoreLike, batches: Iterable[Sequence[int] | Array], names: Sequence[str] | None = None, ahead: int = 2
-) -> Iterator[Records]:
-    """What `store.read` gives for each of the batches, read by a thread while the caller works on those before.
-
-    Args:
-        store: of whose structures.
-        batches: numbers of structures.
-        names: as for `StoreLike.read`.
-        ahead: batches that are read before they are asked for.
-    """
-    waiting: deque[Future[Records]] = deque()
-    pool = ThreadPoolExecutor(1, "reader")
-    try:
-        for indices in batches:
-            waiting.append(pool.submit(store.read, indices, names))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
