@@ -67,6 +67,16 @@ class ASEEngine:
             yield Outcome(index, result, error, time.perf_counter() - start)
 
 
+def engine_for(calculator: Any, identity: str | None = None) -> Engine:
+    """The engine that makes the most of an ASE calculator."""
+    return ASEEngine(calculator, identity)
+
+
+def evaluate_many(engine: Engine, structures: Iterable[Atoms]) -> Iterator[Outcome]:
+    """Energy, forces and stress of each structure as it is; the result's atoms hold them."""
+    return engine.relax_many(structures, RelaxSettings(max_steps=0))
+
+
 def calculator_identity(calculator: Any) -> str:
     """Class and parameters of an ASE calculator, in words."""
     kind = type(calculator)
