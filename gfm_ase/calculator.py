@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,12 @@ from potentials.references import References
 from potentials.structures import graph_from_atoms, structure_state
 from potentials.verlet import VerletList
 
+if TYPE_CHECKING:
+    from md_workflows.batched.models import GraphModel
+
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
+
+DIRECT = "the batched engine takes derivatives of the energy; it cannot drive direct forces"
 
 IMPLEMENTED = ["energy", "free_energy", "energies", "forces", "stress"]
 """What every potential gives."""
@@ -115,6 +120,22 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         calculator._export = Path(path).absolute()
         calculator._use(exported)
         return calculator
+
+    def batch_model(self) -> GraphModel:
+        """This potential for many structures in one call: what the batched engine of `md_workflows` drives.
+
+        Raises:
+            ValueError: this head has learnt no energies, or direct forces are used.
+        """
+        if not self.of_energies or self.direct:
+            raise ValueError(DIRECT if self.direct else self.without_energies())
+        from md_workflows.batched.models import GraphModel
+
+        identity = f"{self.manifest.identity} head={self.head} dtype={self.potential.dtype}"
+        known, device, skin = self._check_known, self.potential.device, self.pairs.skin or 0.5
+        return GraphModel(
+            self._evaluator(), self.potential.cutoff, device=device, identity=identity, check=known, skin=skin
+        )
 
     def calculate(
         self,

@@ -48,7 +48,8 @@ def cell_filter(atoms: Atoms, settings: CellSettings) -> Any:
         ValueError: the structure is not periodic, its calculator gives no stress, or a strain would
             stretch an open direction.
     """
-    check_cell(atoms, settings)
+    calculator = atoms.calc
+    check_cell(atoms, settings, has_stress(calculator), type(calculator).__name__)
     return FrechetCellFilter(
         atoms,
         mask=np.array(settings.mask),
@@ -58,8 +59,13 @@ def cell_filter(atoms: Atoms, settings: CellSettings) -> Any:
     )
 
 
-def check_cell(atoms: Atoms, settings: CellSettings) -> None:
-    """Raise ValueError when `settings` make no sense for `atoms`."""
+def has_stress(calculator: Any) -> bool:
+    """Whether an ASE calculator gives stresses."""
+    return "stress" in getattr(calculator, "implemented_properties", ())
+
+
+def check_cell(atoms: Atoms, settings: CellSettings, stress: bool, name: str) -> None:
+    """Raise ValueError when `settings` make no sense for `atoms`, or for what computes (called `name`)."""
     if not atoms.pbc.any():
         raise ValueError("the structure is not periodic, so its cell cannot be relaxed; keep the cell fixed.")
     if atoms.cell.rank < 3:
@@ -67,10 +73,9 @@ def check_cell(atoms: Atoms, settings: CellSettings) -> None:
             "the structure has a zero cell vector, so no stress is defined; give the open direction a length "
             "(vacuum) or relax with a fixed cell."
         )
-    if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
+    if not stress:
         raise ValueError(
-            f"relaxing the cell needs the stress, which {type(atoms.calc).__name__} does not give; use "
-            "another calculator or a fixed cell."
+            f"relaxing the cell needs the stress, which {name} does not give; use another calculator or a fixed cell."
         )
     if not atoms.pbc.all():
         _check_open(atoms, settings)

@@ -68,8 +68,12 @@ class ASEEngine:
 
 
 def engine_for(calculator: Any, identity: str | None = None) -> Engine:
-    """The engine that makes the most of an ASE calculator."""
-    return ASEEngine(calculator, identity)
+    """The engine that makes the most of a calculator: many structures in one call where it offers a `batch_model`."""
+    if not hasattr(calculator, "batch_model"):
+        return ASEEngine(calculator, identity)
+    from md_workflows.batched.engine import BatchedEngine
+
+    return BatchedEngine(calculator.batch_model(), type(calculator).__name__, identity)
 
 
 def evaluate_many(engine: Engine, structures: Iterable[Atoms]) -> Iterator[Outcome]:

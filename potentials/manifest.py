@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import numpy as np
@@ -118,6 +119,11 @@ class Manifest(_Record):
     heads: dict[str, HeadRecord]
     golden: list[GoldenStructure]
     training: dict[str, Any] = {}
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of this page; the golden structures' energies in it follow the weights."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def describe(

@@ -1,0 +1,264 @@
+"""What computes energies, forces and stresses of a fleet: a potential all at once, an ASE calculator one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from md_workflows.attached import forget
+from md_workflows.batched.fleet import DOUBLE, Fleet
+from md_workflows.batched.sizing import MemoryMeter, Sizer, free_cached, is_out_of_memory
+from md_workflows.batched.verlet import BatchedVerlet, StructuresFailedError
+from md_workflows.structures import one_line
+from potentials.graph import FIELDS, AtomicGraph
+from potentials.structures import check_elements
+
+Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
+
+ATOM_COST = 10.0
+"""What an atom costs without its edges, in edges."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a model says of a fleet.
+
+    energy [G] eV · forces [N, 3] eV/Å, without constraints · stress [G, 3, 3] eV/Å³, ASE's sign, NaN where there is
+    none; None from a model that has no stress.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor | None
+
+
+class Model(Protocol):
+    """Energies, forces and stresses of many structures."""
+
+    @property
+    def identity(self) -> str:
+        """Text that changes whenever the energies would."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where fleets have to be."""
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether it gives stresses."""
+
+    @property
+    def room(self) -> float:
+        """The cost of structures that it pays to advance at once; below that of one, it is one."""
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise ValueError where it cannot compute this structure."""
+
+    def cost(self, atoms: Atoms) -> float:
+        """What a structure asks of time and memory, in units of an edge."""
+
+    def compute(self, fleet: Fleet) -> Computed:
+        """Everything, of all structures.
+
+        Raises:
+            StructuresFailedError: of some it cannot be computed; the rest can, without them.
+        """
+
+    def forget(self) -> None:
+        """Drop what is kept from step to step: what follows does not depend on what came before."""
+
+
+class GraphModel:
+    """A potential: one call for all structures.
+
+    Args:
+        evaluate: from graphs to energy, forces and stress.
+        cutoff: Å.
+        device: where `evaluate` wants its graphs.
+        identity: text that changes whenever the energies would.
+        check: raises ValueError for a structure that the potential does not know.
+        skin: Å, of the neighbour lists; results do not depend on it.
+    """
+
+    has_stress = True
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        cutoff: float,
+        *,
+        device: torch.device,
+        identity: str,
+        check: Callable[[Atoms], None],
+        skin: float = 0.5,
+    ) -> None:
+        self._evaluate = evaluate
+        self._check = check
+        self.device = device
+        self.identity = identity
+        self.lists = BatchedVerlet(cutoff, skin)
+        self.sizer = Sizer(device)
+        self.seconds = 0.0  # spent in the potential
+
+    @property
+    def room(self) -> float:
+        """The cost of what goes into one call."""
+        return self.sizer.budget
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise ValueError where the potential does not know this structure."""
+        check_elements(atoms)
+        self._check(atoms)
+
+    def cost(self, atoms: Atoms) -> float:
+        """Its atoms and the edges they will have, guessed from the density."""
+        n = len(atoms)
+        volume = float(atoms.cell.volume) if atoms.pbc.any() else 0.0
+        sphere = 4 / 3 * np.pi * self.lists.cutoff**3
+        near = n * sphere / volume if volume > 0 else 0.0
+        return n * (ATOM_COST + (near if atoms.pbc.all() else max(near, min(n - 1.0, sphere / 12))))
+
+    def compute(self, fleet: Fleet) -> Computed:
+        """Energy, forces and stress of all structures: in one call, or in as few as fit into memory."""
+        graph = self._graph(fleet)
+        costs = self._costs(graph)
+        parts: list[dict[str, Tensor]] = []
+        first = 0
+        while first < graph.n_graphs:
+            last = self._last(costs, first)
+            try:
+                parts.append(self._call(_slice(graph, first, last), float(costs[first:last].sum())))
+            except Exception as error:
+                if not is_out_of_memory(error) or last - first == 1:
+                    raise
+                self.sizer.halve(float(costs[first:last].sum()))
+                free_cached(self.device)
+                continue
+            first = last
+        energy, forces, stress = (torch.cat([part[name] for part in parts]) for name in ("energy", "forces", "stress"))
+        return Computed(energy, forces, stress)
+
+    def _call(self, graph: AtomicGraph, cost: float) -> dict[str, Tensor]:
+        with MemoryMeter(self.device) as memory:
+            start = time.perf_counter()
+            results = self._evaluate(graph)
+            self._wait()
+            seconds = time.perf_counter() - start
+        self.seconds += seconds
+        self.sizer.note(cost, seconds, memory.used)
+        return results
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _graph(self, fleet: Fleet) -> AtomicGraph:
+        pairs = self.lists.update(fleet)
+        return AtomicGraph(
+            positions=fleet.atom["positions"],
+            numbers=fleet.atom["numbers"],
+            graph_index=fleet.atom["owner"],
+            cell=fleet.graph["cell"],
+            pbc=fleet.graph["pbc"],
+            edge_index=pairs.edge_index,
+            edge_shift=pairs.shift,
+            edge_reverse=pairs.reverse,
+            charge=fleet.graph["charge"],
+            spin=fleet.graph["spin"],
+            dataset=torch.zeros_like(fleet.graph["key"]),
+        )
+
+    @staticmethod
+    def _costs(graph: AtomicGraph) -> Tensor:
+        """[G] what each structure costs, in edges, on the CPU."""
+        edges = torch.bincount(graph.graph_index[graph.edge_index[1]], minlength=graph.n_graphs)
+        atoms = torch.bincount(graph.graph_index, minlength=graph.n_graphs)
+        return (edges + ATOM_COST * atoms).double().cpu()
+
+    def _last(self, costs: Tensor, first: int) -> int:
+        """The structures from `first` on that go into one call: one at least, and no small rest."""
+        limit = min(self.sizer.ceiling, 1.5 * max(self.sizer.budget, float(costs[first])))
+        return first + max(1, int((costs[first:].cumsum(0) <= limit).sum()))
+
+    def forget(self) -> None:
+        """Make every neighbour list anew."""
+        self.lists.forget()
+
+
+class ASEModel:
+    """Any ASE calculator: one structure after another, on the CPU.
+
+    Args:
+        calculator: with energy and forces.
+        identity: text that changes whenever the energies would.
+    """
+
+    device = torch.device("cpu")
+    room = 0.0
+
+    def __init__(self, calculator: Any, identity: str) -> None:
+        self._calculator = calculator
+        self.identity = identity
+        self.has_stress = "stress" in getattr(calculator, "implemented_properties", ())
+
+    def check(self, atoms: Atoms) -> None:
+        """Anything may be asked of a calculator; it will tell."""
+
+    def cost(self, atoms: Atoms) -> float:
+        """Its atoms."""
+        return float(len(atoms))
+
+    def compute(self, fleet: Fleet) -> Computed:
+        """Energy, forces and stress, structure by structure."""
+        energy, forces, stress, failed = [], [], [], {}
+        for row in range(fleet.n_structures):
+            atoms = fleet.atoms(row)
+            atoms.info.update(charge=float(fleet.graph["charge"][row]), spin=float(fleet.graph["spin"][row]))
+            atoms.calc = self._calculator
+            try:
+                forces.append(torch.from_numpy(np.array(atoms.get_forces(), dtype=float)))
+                energy.append(float(atoms.get_potential_energy()))
+                stress.append(torch.from_numpy(self._stress(atoms)))
+            except Exception as error:  # whatever a calculator raises is about this structure
+                failed[row] = one_line(error)
+        if failed:
+            raise StructuresFailedError(failed)
+        return Computed(
+            torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), torch.stack(stress) if self.has_stress else None
+        )
+
+    def _stress(self, atoms: Atoms) -> Any:
+        if not self.has_stress or not atoms.pbc.any() or atoms.cell.rank < 3:
+            return np.full((3, 3), np.nan)
+        return np.array(atoms.get_stress(voigt=False), dtype=float)
+
+    def forget(self) -> None:
+        """Let the calculator drop what it keeps."""
+        forget(self._calculator)
+
+
+def _slice(graph: AtomicGraph, first: int, last: int) -> AtomicGraph:
+    """Structures `first` to `last` of a batch."""
+    if first == 0 and last == graph.n_graphs:
+        return graph
+    levels = {"graph": (first, last), "atom": _rows(graph.graph_index, first, last)}
+    levels["edge"] = _rows(graph.graph_index[graph.edge_index[1]], first, last)
+    values = {}
+    for name, field in FIELDS.items():
+        begin, end = levels[field.level]
+        value = getattr(graph, name).narrow(field.axis, begin, end - begin)
+        values[name] = value - levels[field.indexes][0] if field.indexes else value
+    return AtomicGraph(**values)
+
+
+def _rows(owner: Tensor, first: int, last: int) -> tuple[int, int]:
+    """Where the rows of structures `first` to `last` begin and end, of an ascending [N]."""
+    begin, end = torch.searchsorted(owner, torch.tensor([first, last], device=owner.device)).tolist()
+    return begin, end

@@ -1,0 +1,118 @@
+"""How much goes into one model call: measured, not guessed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+GROWTH = 2.0
+WORTH = 1.05
+"""A call twice as large is kept where it gets this much more done in a second."""
+SHARE = 0.6
+"""Of the memory that is free, what a call may take."""
+CALLS = 3
+"""Of which the quickest counts: the first of a size prepares, and others' work disturbs."""
+
+
+@dataclass
+class Sizer:
+    """The budget of one call, in units of cost (about an edge).
+
+    It begins small and doubles while larger calls get more done in a second and memory allows; then it stays. A call
+    that does not fit halves it, and it does not grow to there again.
+
+    Attributes:
+        budget: what one call may cost.
+        ceiling: above which memory does not reach.
+        settled: whether it has stopped growing.
+    """
+
+    device: torch.device
+    budget: float = 4_000.0
+    ceiling: float = float("inf")
+    settled: bool = False
+    _best_rate: float = 0.0
+    _calls: int = 0
+    _quickest: float = 0.0
+
+    def note(self, cost: float, seconds: float, bytes_used: float) -> None:
+        """A call of `cost` took so long and so much memory."""
+        if bytes_used > 0:
+            self.ceiling = min(self.ceiling, max(cost, SHARE * free_bytes(self.device) * cost / bytes_used))
+        if self.settled or cost < 0.7 * self.budget:
+            return
+        self._calls += 1
+        self._quickest = max(self._quickest, cost / max(seconds, 1e-9))
+        if self._calls < CALLS:
+            return
+        if self._best_rate * WORTH > self._quickest:
+            self.budget, self.settled = self.budget / GROWTH, True
+        elif self.budget * GROWTH > self.ceiling:
+            self.settled = True
+        else:
+            self._best_rate, self.budget = max(self._best_rate, self._quickest), self.budget * GROWTH
+        self._calls, self._quickest = 0, 0.0
+
+    def halve(self, cost: float) -> None:
+        """A call of `cost` did not fit into memory."""
+        self.budget = min(self.budget, cost) / 2
+        self.ceiling, self.settled = cost / 2, True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or here."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def free_cached(device: torch.device) -> None:
+    """Give back what torch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that can be had."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    available = Path("/proc/meminfo")
+    if available.exists():
+        lines = dict(line.split(":", 1) for line in available.read_text().splitlines())
+        return 1024 * float(lines["MemAvailable"].split()[0])
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+class MemoryMeter:
+    """Peak memory of what runs inside, in bytes above what was in use before; 0 where it cannot be told."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.used = 0.0
+
+    def __enter__(self) -> MemoryMeter:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = float(torch.cuda.memory_allocated(self._device))
+        else:
+            self._before, self._peak = resident_bytes("VmRSS"), resident_bytes("VmHWM")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            self.used = torch.cuda.max_memory_allocated(self._device) - self._before
+        elif (peak := resident_bytes("VmHWM")) > self._peak:  # only what goes higher than all before can be told
+            self.used = peak - self._before
+
+
+def resident_bytes(name: str) -> float:
+    """A line of /proc/self/status, as VmRSS or the peak VmHWM, in bytes; 0 where there is none."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0.0
+    line = next((line for line in status.read_text().splitlines() if line.startswith(name + ":")), "")
+    return 1024 * float(line.split()[1]) if line else 0.0
