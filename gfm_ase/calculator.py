@@ -132,10 +132,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         from md_workflows.batched.models import GraphModel
 
         identity = f"{self.manifest.identity} head={self.head} dtype={self.potential.dtype}"
-        known, device, skin = self._check_known, self.potential.device, self.pairs.skin or 0.5
-        return GraphModel(
-            self._evaluator(), self.potential.cutoff, device=device, identity=identity, check=known, skin=skin
-        )
+        known, device = self._check_known, self.potential.device
+        return GraphModel(self._evaluator(), self.potential.cutoff, device=device, identity=identity, check=known)
 
     def calculate(
         self,

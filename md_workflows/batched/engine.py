@@ -34,7 +34,7 @@ class BatchedEngine:
         """Relax each structure and yield its outcome when it is done, each exactly once.
 
         Raises:
-            ValueError: the optimizer is one that goes by single structures.
+            ValueError: the optimizer is neither fire nor lbfgs.
         """
         relaxation = Relaxation(self.model, settings, self._name)
         given: dict[int, Atoms] = {}

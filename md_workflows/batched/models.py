@@ -133,12 +133,13 @@ class GraphModel:
         first = 0
         while first < graph.n_graphs:
             last = self._last(costs, first)
+            cost = float(costs[first:last].sum())
             try:
-                parts.append(self._call(_slice(graph, first, last), float(costs[first:last].sum())))
+                parts.append(self._call(_slice(graph, first, last), cost))
             except Exception as error:
                 if not is_out_of_memory(error) or last - first == 1:
-                    raise
-                self.sizer.halve(float(costs[first:last].sum()))
+                    raise self._blamed(graph, range(first, last), error) from error
+                self.sizer.halve(cost)
                 free_cached(self.device)
                 continue
             first = last
@@ -154,6 +155,20 @@ class GraphModel:
         self.seconds += seconds
         self.sizer.note(cost, seconds, memory.used)
         return results
+
+    def _blamed(self, graph: AtomicGraph, rows: range, error: Exception) -> StructuresFailedError:
+        """Which structures a call fails for: each is tried by itself."""
+        if len(rows) == 1:
+            return StructuresFailedError({rows.start: one_line(error)})
+        reasons = {}
+        for row in rows:
+            try:
+                self._evaluate(_slice(graph, row, row + 1))
+            except Exception as own:  # whatever it raises is about this structure
+                reasons[row] = one_line(own)
+        if not reasons:  # each alone is well: it is not about any of them
+            raise error
+        return StructuresFailedError(reasons)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

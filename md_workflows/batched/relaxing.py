@@ -25,6 +25,9 @@ class Relaxation:
 
     def __init__(self, model: Model, settings: RelaxSettings, name: str) -> None:
         self._settings, self._model, self._name = settings, model, name
+        if settings.optimizer not in DESCENTS:
+            known = " or ".join(DESCENTS)
+            raise ValueError(f"many structures at once: {settings.optimizer} goes by single structures; take {known}")
         self._descent = DESCENTS[settings.optimizer]()
         self._cells = None if settings.cell is None else StrainedCells(settings.cell, model.device)
         self._held = Held()
