@@ -1,7 +1,7 @@
 """Molecular dynamics, relaxation and screening with any ASE calculator.
 
-The three doors are `run_md`, `relax` and `screen`; each takes a validated settings object and returns a
-frozen result. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
+The doors are `run_md`, `relax`, `relax_many` and `screen`; each takes a validated settings object and returns
+frozen results. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
 torch never.
 """
 
@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from md_workflows.batched.engine import BatchedEngine
     from md_workflows.cell import CellSettings
-    from md_workflows.engine import ASEEngine, Engine, Outcome
+    from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for, evaluate_many, relax_many
     from md_workflows.integrators import (
         ENSEMBLES,
         NPT,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ASEEngine": "engine",
+    "BatchedEngine": "batched.engine",
     "CellSettings": "cell",
     "ENSEMBLES": "integrators",
     "EnergySummary": "md",
@@ -64,11 +66,14 @@ _HOME = {
     "StopReason": "relaxation",
     "Unreadable": "structures",
     "check_writable": "structures",
+    "engine_for": "engine",
+    "evaluate_many": "engine",
     "parse_settings": "settings",
     "progress_bar": "progress",
     "read_structure": "structures",
     "read_structures": "structures",
     "relax": "relaxation",
+    "relax_many": "engine",
     "run_md": "md",
     "screen": "screening",
     "structure_hash": "structures",
@@ -81,6 +86,7 @@ __all__ = [
     "NVE",
     "OPTIMIZERS",
     "ASEEngine",
+    "BatchedEngine",
     "CellSettings",
     "EnergySummary",
     "Engine",
@@ -102,11 +108,14 @@ __all__ = [
     "StopReason",
     "Unreadable",
     "check_writable",
+    "engine_for",
+    "evaluate_many",
     "parse_settings",
     "progress_bar",
     "read_structure",
     "read_structures",
     "relax",
+    "relax_many",
     "run_md",
     "screen",
     "structure_hash",

@@ -76,6 +76,19 @@ def engine_for(calculator: Any, identity: str | None = None) -> Engine:
     return BatchedEngine(calculator.batch_model(), type(calculator).__name__, identity)
 
 
+def relax_many(
+    structures: Iterable[Atoms], settings: RelaxSettings | None = None, *, calculator: Any
+) -> Iterator[Outcome]:
+    """Relax many structures, at once where the calculator can: outcomes as they come, `index` tells of which.
+
+    A stream is read as there is room. A structure that fails is an outcome with an error.
+
+    Raises:
+        ValueError: many at once, and an optimizer that is neither fire nor lbfgs.
+    """
+    return engine_for(calculator).relax_many(structures, settings or RelaxSettings())
+
+
 def evaluate_many(engine: Engine, structures: Iterable[Atoms]) -> Iterator[Outcome]:
     """Energy, forces and stress of each structure as it is; the result's atoms hold them."""
     return engine.relax_many(structures, RelaxSettings(max_steps=0))

@@ -13,6 +13,8 @@ WORTH = 1.05
 """A call twice as large is kept where it gets this much more done in a second."""
 SHARE = 0.6
 """Of the memory that is free, what a call may take."""
+FULL = 0.7
+"""Part of the budget that a call must use to tell something of it."""
 CALLS = 3
 """Of which the quickest counts: the first of a size prepares, and others' work disturbs."""
 
@@ -21,8 +23,9 @@ CALLS = 3
 class Sizer:
     """The budget of one call, in units of cost (about an edge).
 
-    It begins small and doubles while larger calls get more done in a second and memory allows; then it stays. A call
-    that does not fit halves it, and it does not grow to there again.
+    It begins small and doubles while larger calls get more done in a second and memory allows; two sizes that do not
+    are one too many: then it goes back to the best, and stays. A call that does not fit halves it, and it does not grow
+    to there again.
 
     Attributes:
         budget: what one call may cost.
@@ -34,27 +37,31 @@ class Sizer:
     budget: float = 4_000.0
     ceiling: float = float("inf")
     settled: bool = False
-    _best_rate: float = 0.0
+    _best: tuple[float, float] = (0.0, 0.0)  # budget, and what was done in a second
     _calls: int = 0
-    _quickest: float = 0.0
+    _rate: float = 0.0
 
     def note(self, cost: float, seconds: float, bytes_used: float) -> None:
         """A call of `cost` took so long and so much memory."""
         if bytes_used > 0:
             self.ceiling = min(self.ceiling, max(cost, SHARE * free_bytes(self.device) * cost / bytes_used))
-        if self.settled or cost < 0.7 * self.budget:
+        if self.settled or cost < FULL * self.budget:
             return
         self._calls += 1
-        self._quickest = max(self._quickest, cost / max(seconds, 1e-9))
-        if self._calls < CALLS:
-            return
-        if self._best_rate * WORTH > self._quickest:
-            self.budget, self.settled = self.budget / GROWTH, True
-        elif self.budget * GROWTH > self.ceiling:
+        self._rate = max(self._rate, cost / max(seconds, 1e-9))
+        if self._calls == CALLS:
+            self._judge()
+            self._calls, self._rate = 0, 0.0
+
+    def _judge(self) -> None:
+        best, rate = self._best
+        if self._rate > WORTH * rate:
+            self._best = (self.budget, self._rate)
+        elif self.budget > GROWTH * best:
             self.settled = True
-        else:
-            self._best_rate, self.budget = max(self._best_rate, self._quickest), self.budget * GROWTH
-        self._calls, self._quickest = 0, 0.0
+        if self.budget * GROWTH > self.ceiling:
+            self.settled = True
+        self.budget = self._best[0] if self.settled else self.budget * GROWTH
 
     def halve(self, cost: float) -> None:
         """A call of `cost` did not fit into memory."""
