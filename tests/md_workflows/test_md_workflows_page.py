@@ -9,7 +9,7 @@ import md_workflows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "md_workflows.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-SAYS = ("copper.csv", "True converged", "Fe failed None NotImplementedError")
+SAYS = ("copper.csv", "True converged", "Fe failed None NotImplementedError", "0 converged")
 
 
 @pytest.mark.parametrize(("code", "says"), list(zip(EXAMPLES, SAYS, strict=True)))
