@@ -1,7 +1,7 @@
 """The frame of a page that stands alone: nothing is fetched, and no text of the data can become code.
 
-What every page of ours can share: the look (`sheet.css`, light and dark), the policy and the order of the parts. A policy
-in the head forbids the browser any network, and any script but the one whose hash it names.
+What every page of ours can share: the look (`sheet.css`, light and dark), the policy and the order of the parts. A
+policy in the head forbids the browser any network, and any script but the one whose hash it names.
 """
 
 import base64

@@ -52,7 +52,9 @@ class RowPacker:
         if twice:
             raise ValueError(f"Two columns are named {twice[0]!r}: give each a name of its own.")
         if identifier not in self.names:
-            raise ValueError(f"No column is named {identifier!r}, which tells rows apart: {nearest(identifier, self.names)}")
+            raise ValueError(
+                f"No column is named {identifier!r}, which tells rows apart: {nearest(identifier, self.names)}"
+            )
         self.identifier = identifier
         self.known = frozenset(self.names)
         self.numbers: dict[str, int] = {}
@@ -63,7 +65,10 @@ class RowPacker:
         while taken := list(islice(stream, ROWS_IN_BLOCK)):
             identifiers = [self._enter(row) for row in taken]
             values = [
-                [json_value(row.get(name), f"{name!r} of {given!r}") for given, row in zip(identifiers, taken, strict=True)]
+                [
+                    json_value(row.get(name), f"{name!r} of {given!r}")
+                    for given, row in zip(identifiers, taken, strict=True)
+                ]
                 for name in self.names
             ]
             yield identifiers, json_bytes(values)
@@ -76,7 +81,9 @@ class RowPacker:
         name = str(given)
         if not self.known.issuperset(row):
             unknown = next(key for key in row if key not in self.known)
-            raise ValueError(f"The row {name!r} has a value {unknown!r}, and no column is for it: {nearest(unknown, self.names)}")
+            raise ValueError(
+                f"The row {name!r} has a value {unknown!r}, and no column is for it: {nearest(unknown, self.names)}"
+            )
         first = self.numbers.setdefault(name, number)
         if first != number:
             raise ValueError(f"Rows {first + 1} and {number + 1} are both called {name!r}: identifiers must differ.")
@@ -86,8 +93,8 @@ class RowPacker:
 class AttachmentPacker:
     """Packs what belongs to single rows, structures and curves, up to a size.
 
-    A block is the length of its header (uint32), the header in JSON, and the arrays of its structures: cell [3,3] in Å as
-    float64, positions [N,3] in Å as float32, atomic numbers [N] as uint8; all little-endian.
+    A block is the length of its header (uint32), the header in JSON, and the arrays of its structures: cell [3,3] in Å
+    as float64, positions [N,3] in Å as float32, atomic numbers [N] as uint8; all little-endian.
     """
 
     def __init__(self, limit_bytes: float) -> None:
@@ -128,7 +135,9 @@ class AttachmentPacker:
             self._add(entry, data)
             self.structures += 1
 
-    def add_curves(self, row: int, identifier: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    def add_curves(
+        self, row: int, identifier: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    ) -> None:
         """Keep the curves of a row.
 
         Raises:

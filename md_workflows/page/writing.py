@@ -16,7 +16,7 @@ from md_workflows.page.packing import AttachmentPacker, RowPacker, nearest
 from md_workflows.properties.base import Column, Value
 from md_workflows.settings import Settings
 
-SCRIPTS = ("data", "filter", "axes", "plot", "table", "shapes", "viewer", "scene", "texts", "detail", "main")
+SCRIPTS = ("data", "filter", "axes", "bars", "plot", "table", "shapes", "viewer", "scene", "texts", "detail", "main")
 """In the order in which the page needs them: assets/NAME.js."""
 
 Drawn: TypeAlias = Atoms | Mapping[str, Atoms] | None
@@ -27,9 +27,9 @@ Curves: TypeAlias = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 class PageSettings(Settings):
     """How a page looks at first, and how much it keeps.
 
-    identifier: the column that tells rows apart · about: a sentence under the title · structures_MB: structures and curves
-    are kept up to this size in the file · x, y, colour: the columns plotted at first; chosen by the page where None ·
-    curve_axes: labels of both axes by the name of a curve, as in ``{"eos": ("volume_A3", "energy_eV")}``.
+    identifier: the column that tells rows apart · about: a sentence under the title · structures_MB: structures and
+    curves are kept up to this size in the file · x, y, colour: the columns plotted at first; chosen by the page where
+    None · curve_axes: labels of both axes by the name of a curve, as in ``{"eos": ("volume_A3", "energy_eV")}``.
     """
 
     identifier: str = "identifier"
@@ -62,12 +62,13 @@ def write_page(
 ) -> PageWritten:
     """Write the page beside `path` and rename it; each row is read once and not kept.
 
-    structures: asked by identifier while the rows stream, or pairs of identifier and structures, read after the rows; several
-    structures of one row go by names · curves: asked by identifier, named pairs of x and y.
+    structures: asked by identifier while the rows stream, or pairs of identifier and structures, read after the rows;
+    several structures of one row go by names · curves: asked by identifier, named pairs of x and y. Progress is the
+    caller's to show: rows are taken one after another.
 
     Raises:
-        ValueError: for what `RowPacker` and `AttachmentPacker` refuse, a structure of no row, a column to plot that is not
-            there, a directory that is not there. Nothing is written then, and a page that was there before stays.
+        ValueError: for what `RowPacker` and `AttachmentPacker` refuse, a structure of no row, a column to plot that is
+            not there, a directory that is not there. Nothing is written then, and an older page stays as it was.
     """
     path, chosen = Path(path), settings or PageSettings()
     check_directory(path)
@@ -93,7 +94,9 @@ class _Page:
         self.left_out = ""
         for name in (settings.x, settings.y, settings.colour):
             if name is not None and name not in self.rows.known:
-                raise ValueError(f"{name!r} cannot be plotted, for no column is called so: {nearest(name, self.rows.names)}")
+                raise ValueError(
+                    f"{name!r} cannot be plotted, for no column is called so: {nearest(name, self.rows.names)}"
+                )
 
     @property
     def summary(self) -> PageWritten:
@@ -112,8 +115,10 @@ class _Page:
             yield data_block("rows", block)
             for identifier in identifiers if ask or curves else ():
                 yield from self._attach(identifier, ask, curves)
-        if structures is not None and ask is None:
-            yield from self._attach_all(structures.items() if isinstance(structures, Mapping) else structures)
+        if isinstance(structures, Mapping):
+            yield from self._attach_all(structures.items())
+        elif structures is not None and not callable(structures):
+            yield from self._attach_all(structures)
         yield from self._flush()
         yield data_block("page", json_bytes(self._description()))
         yield code_block(script) + "</body>\n</html>\n"
@@ -137,9 +142,8 @@ class _Page:
         """Structures of rows in any order, read while there is room."""
         for identifier, drawn in structures:
             if identifier not in self.rows.numbers:
-                raise ValueError(
-                    f"There is a structure {identifier!r}, and no row is called so: {nearest(identifier, self.rows.numbers)}"
-                )
+                near = nearest(identifier, self.rows.numbers)
+                raise ValueError(f"There is a structure {identifier!r}, and no row is called so: {near}")
             if self.attached.full:
                 self._leave_out(f"that came after the first {self.attached.structures:,}")
                 return

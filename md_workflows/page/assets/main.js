@@ -38,6 +38,7 @@ class Main {
       clearTimeout(waiting);
       waiting = setTimeout(() => this.readFilter(), small ? 60 : 250);
     });
+    byId("filter").addEventListener("change", () => this.readFilter());
     byId("clear-box").addEventListener("click", () => this.setBox(null));
     byId("save-csv").addEventListener("click", () => offer(`${fileName(this.page.title)}.csv`, csvOf(this.page, this.page.columns, this.rows)));
     byId("theme").addEventListener("click", () => this.switchTheme());
@@ -49,6 +50,7 @@ class Main {
         byId("filter").focus();
       }
       if (event.key === "Escape") {
+        event.preventDefault(); // a search field would empty itself
         if (this.box) this.setBox(null);
         byId("table-port").focus();
       }

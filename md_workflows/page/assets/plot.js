@@ -39,7 +39,7 @@ class Plot {
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
     this.canvas.addEventListener("pointermove", (event) => this.move(event));
     this.canvas.addEventListener("pointerup", (event) => this.release(event));
-    this.canvas.addEventListener("pointercancel", () => this.endDrag());
+    this.canvas.addEventListener("pointercancel", () => (this.drag = null));
     this.canvas.addEventListener("pointerleave", () => this.hover(null));
   }
 
@@ -71,12 +71,13 @@ class Plot {
     context.fillStyle = token("--soft");
     context.textAlign = "center";
     context.fillText(text, width / 2, height / 2, width - 20);
-    this.note("");
+    byId("plot-note").textContent = "";
     this.legend(null);
   }
 
-  note(text) {
-    byId("plot-note").textContent = text;
+  noteMissing(missing) {
+    const [some, all] = [missing, this.context.length].map((n) => n.toLocaleString("en"));
+    byId("plot-note").textContent = missing ? `${some} of ${all} rows have no value to place here.` : "";
   }
 
   drawPoints(c, area, xColumn, x, colour) {
@@ -103,7 +104,7 @@ class Plot {
     c.globalAlpha = 1;
     for (const row of [this.hovered, this.selected]) if (row !== null) this.ring(c, row, radius);
     this.drawBox(c, area, this.box);
-    this.note(missing ? `${missing.toLocaleString("en")} of ${this.context.length.toLocaleString("en")} rows have no value to place on these axes.` : "");
+    this.noteMissing(missing);
   }
 
   // Dots of one colour are one path: ten times faster than each for itself.
@@ -193,33 +194,21 @@ class Plot {
   drawBars(c, area, column, x) {
     this.legend(null);
     const numbers = valuesAt(column.numbers, this.context).filter((v) => Number.isFinite(x.at(v)));
-    const bins = Math.min(60, Math.max(8, Math.ceil(Math.sqrt(numbers.length))));
-    const binOf = (value) => Math.min(bins - 1, Math.max(0, Math.floor(((x.at(value) - area.left) / (area.right - area.left)) * bins)));
-    const all = new Float64Array(bins);
-    const inside = new Float64Array(bins);
-    for (const value of numbers) all[binOf(value)]++;
-    for (const value of valuesAt(column.numbers, this.rows)) if (Number.isFinite(x.at(value))) inside[binOf(value)]++;
+    this.bars = new Bars(rangeOf(numbers, x.log), x, area, numbers.length);
+    const all = this.bars.counts(numbers);
     const logY = byId("log-y").checked;
     const y = new Scale(logY ? [0.5, Math.max(...all)] : [0, Math.max(...all) * 1.05], logY, [area.bottom, area.top], 0);
     drawAxes(c, area, x, y, { x: column.name, y: "rows" });
     this.scales = { x, names: [column.name] };
-    const step = (area.right - area.left) / bins;
-    const bars = (counts, colour) => {
-      c.fillStyle = colour;
-      counts.forEach((count, i) => {
-        if (count) c.fillRect(area.left + i * step + 0.5, y.at(count), Math.max(1, step - 1), area.bottom - y.at(count));
-      });
-    };
-    bars(all, token("--faint"));
-    bars(inside, token("--accent"));
-    if (this.selected !== null && Number.isFinite(x.at(column.numbers[this.selected]))) {
-      c.strokeStyle = token("--warm");
-      c.lineWidth = 2;
-      line(c, x.at(column.numbers[this.selected]), area.top, x.at(column.numbers[this.selected]), area.bottom);
+    this.bars.draw(c, all, y, token("--faint"));
+    this.bars.draw(c, this.bars.counts(valuesAt(column.numbers, this.rows)), y, token("--accent"));
+    const mark = this.selected === null ? NaN : x.at(column.numbers[this.selected]);
+    if (Number.isFinite(mark)) {
+      [c.strokeStyle, c.lineWidth] = [token("--warm"), 2];
+      line(c, mark, area.top, mark, area.bottom);
     }
     this.drawBox(c, area, this.box);
-    const missing = this.context.length - numbers.length;
-    this.note(missing ? `${missing.toLocaleString("en")} of ${this.context.length.toLocaleString("en")} rows have no value to place on this axis.` : "");
+    this.noteMissing(this.context.length - numbers.length);
   }
 
   drawBox(c, area, box) {
@@ -278,11 +267,6 @@ class Plot {
       this.mode === "scatter" ? event.offsetY : this.canvas.clientHeight - MARGIN.bottom);
   }
 
-  endDrag() {
-    this.drag = null;
-    this.draw();
-  }
-
   release(event) {
     const start = this.drag;
     this.drag = null;
@@ -295,8 +279,9 @@ class Plot {
       return;
     }
     const side = (scale, a, b, name) => ({ name, range: [scale.value(a), scale.value(b)].sort((p, q) => p - q) });
-    const box = [side(this.scales.x, start.x, event.offsetX, this.scales.names[0])];
-    if (this.mode === "scatter") box.push(side(this.scales.y, start.y, event.offsetY, this.scales.names[1]));
+    const [x, y] = this.scales.names;
+    if (this.mode === "histogram") return this.events.box([{ name: x, range: this.bars.between(start.x, event.offsetX) }]);
+    const box = [side(this.scales.x, start.x, event.offsetX, x), side(this.scales.y, start.y, event.offsetY, y)];
     this.events.box(box);
   }
 }
