@@ -211,9 +211,7 @@ def test_twenty_thousand_rows_sort_within_a_second_and_few_of_them_are_in_the_do
     chromium: Browser, tmp_path: Path
 ) -> None:
     columns = [Column("identifier", ""), *(Column(f"value_{k}", "") for k in range(5))]
-    rows = (
-        {"identifier": f"mp-{i}"} | {f"value_{k}": math.sin(i * (k + 1.3)) for k in range(5)} for i in range(20000)
-    )
+    rows = ({"identifier": f"mp-{i}"} | {f"value_{k}": math.sin(i * (k + 1.3)) for k in range(5)} for i in range(20000))
     write_page(tmp_path / "page.html", "many", columns, rows)
     chromium.open(tmp_path / "page.html")
     seconds = []

@@ -62,6 +62,15 @@ def test_a_structure_is_kept_in_float32_and_its_cell_exactly(tmp_path: Path) -> 
     np.testing.assert_array_equal(np.frombuffer(arrays[120:], "u1"), atoms.numbers)
 
 
+def test_the_example_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "page.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "docs/page.md", "exec"), {})  # noqa: S102 - our own page
+    assert len(blocks(tmp_path / "metals.html", "attached")) == 1
+    assert set(PageSettings.model_fields) == {name for name in PageSettings.model_fields if f"`{name}`" in text}
+
+
 def none_called(identifier: str) -> Atoms:
     raise AssertionError(f"asked for {identifier}, which there is no room for")
 

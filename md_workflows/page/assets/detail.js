@@ -57,7 +57,8 @@ class Detail {
   showValues(row) {
     const lines = this.page.columns.map((column) => {
       const value = column.values[row];
-      const cell = make("td", { className: `value ${kindOf(column)}` }, typeof value === "number" ? full(value) : shown(value));
+      const cell = make("td", { className: `value ${kindOf(column)}` }, typeof value === "number" ? precise(value) : shown(value));
+      if (typeof value === "number") cell.title = String(value); // with all its digits
       if (value === null) cell.classList.add("none");
       if (column.name === "status") cell.classList.add("status", tone(value));
       return make("tr", {}, make("th", { scope: "row" }, ...breakable(column.name)), cell, make("td", { className: "meaning" }, column.meaning));
@@ -124,8 +125,7 @@ class Detail {
   }
 }
 
-// With all the digits there are.
-const full = (value) => (Number.isFinite(value) ? String(value).replace(/-/g, MINUS) : shown(value));
+const precise = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(8))).replace(/-/g, MINUS) : shown(value));
 
 function drawCurve(canvas, { name, x, y }, labels) {
   const { context: c, width, height } = fitted(canvas);
