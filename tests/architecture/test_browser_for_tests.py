@@ -9,13 +9,17 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts/browser-for-tests"
 SKIPPED = "No chromium with chromedriver: the tests of pages will be skipped."
 APT = """#!/bin/sh
 echo "$@" >>"{folder}/asked"
-if [ "$1" = install ]; then for name in {installs}; do printf '#!/bin/sh\\n' >"{folder}/$name"; chmod +x "{folder}/$name"; done; fi
+[ "$1" = install ] || exit 0
+for name in {installs}; do
+    printf '#!/bin/sh\\n' >"{folder}/$name"
+    chmod +x "{folder}/$name"
+done
 """
 
 
 def run(folder: Path, *, user: int, installs: str = "", has: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
     """What apt-get was asked for and what was said, on a machine that holds nothing but what is given."""
-    scripts = {name: "#!/bin/sh\n" for name in has}
+    scripts = dict.fromkeys(has, "#!/bin/sh\n")
     scripts |= {"id": f"#!/bin/sh\necho {user}\n", "apt-get": APT.format(folder=folder, installs=installs)}
     scripts["timeout"] = '#!/bin/sh\nshift\nexec "$@"\n'
     scripts["chmod"] = '#!/bin/sh\nexec /bin/chmod "$@"\n'
