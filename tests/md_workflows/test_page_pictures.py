@@ -2,13 +2,20 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from ase import Atoms
+from ase.build import bulk, molecule
+from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from ase.io import read
+from ase.neighborlist import natural_cutoffs, neighbor_list
+from ase.spacegroup import crystal
 
 from md_workflows.page import write_page
+from md_workflows.page.document import asset
 from md_workflows.properties.base import Column
 from tests.md_workflows.browser import Browser, pixels
 from tests.md_workflows.sample_page import ROWS, SALT, SLAB
@@ -125,8 +132,8 @@ def test_two_atoms_that_are_clicked_give_their_distance(chromium: Browser, tmp_p
     width, height = chromium.js(
         "[document.getElementById('viewer').clientWidth, document.getElementById('viewer').clientHeight]"
     )
-    # The picture spans 0.94 of the height for twice the radius, 1.5 or more with 0.8 Å of room.
-    step = 0.6 * 0.47 * min(width, height) / (1.5 + 0.8)
+    # The picture spans the height for twice the radius, 1.5 or more with 0.8 Å of room.
+    step = 0.6 * 0.5 * min(width, height) / (1.5 + 0.8)
     for sign in (1, -1):
         spot = (width / 2, height / 2 + sign * step)
         chromium.drag("#viewer", spot, spot)
@@ -177,3 +184,50 @@ def test_curves_are_drawn_with_the_names_of_their_axes(page: Browser) -> None:
     assert pixels(page, "#curves canvas")[0] > 500
     select(page, "mp-1")
     assert page.js("document.querySelectorAll('#curves canvas').length") == 0
+
+
+def scene(chromium: Browser, atoms: Atoms, copies: int = 1) -> dict[str, Any]:
+    """What the page would draw of `atoms`: positions, indices, bonds, edges."""
+    code = (
+        asset("scene.js")
+        + """
+        const [positions, numbers, cell, pbc, radii, copies] = arguments;
+        const structure = {positions: Float32Array.from(positions), numbers: Uint8Array.from(numbers), cell, pbc};
+        return buildScene(structure, {radii}, copies);"""
+    )
+    facts = (atoms.positions.ravel().tolist(), atoms.numbers.tolist(), atoms.cell.tolist(), atoms.pbc.tolist())
+    found: dict[str, Any] = chromium.driver.execute_script(code, *facts, covalent_radii.tolist(), copies)
+    return found
+
+
+@pytest.mark.parametrize("name", ["C60", "CH3CH2OH", "C6H6"])
+def test_bonds_are_those_of_ase(chromium: Browser, name: str) -> None:
+    atoms = molecule(name)
+    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.15))
+    expected = {(int(a), int(b)) for a, b in zip(i, j, strict=True) if a < b}
+    assert {tuple(sorted(bond)) for bond in scene(chromium, atoms)["bonds"]} == expected
+
+
+def test_cations_of_an_oxide_are_not_bound_to_each_other_and_metals_are(chromium: Browser) -> None:
+    sites = [(0, 0, 0), (0.305, 0.305, 0)]
+    rutile = crystal(["Ti", "O"], sites, spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90])
+    drawn = scene(chromium, rutile)
+    numbers = [atom["number"] for atom in drawn["atoms"]]
+    assert {tuple(sorted((numbers[i], numbers[j]))) for i, j in drawn["bonds"]} == {(8, 22)}
+    assert scene(chromium, bulk("Ti"))["bonds"]
+
+
+@pytest.mark.parametrize(("copies", "count", "edges"), [(1, 14, 12), (2, 63, 54)])
+def test_atoms_on_faces_are_drawn_on_the_opposite_ones_too(
+    chromium: Browser, copies: int, count: int, edges: int
+) -> None:
+    # An fcc cell has 8 corners and 6 faces, 2 × 2 × 2 of them 27 and 36; n cells along a side have 3 n (n + 1)² edges.
+    copper = bulk("Cu", cubic=True)
+    copper.positions += (0.1, -0.1, 7 * copper.cell[0, 0])  # a little off the faces, and far away
+    drawn = scene(chromium, copper, copies)
+    assert (len(drawn["atoms"]), len(drawn["edges"])) == (count, edges)
+    spots = np.array([atom["position"] for atom in drawn["atoms"]])
+    assert spots.min() > -0.3
+    assert spots.max() < copies * copper.cell[0, 0] + 0.3
+    fractions = np.linalg.solve(copper.cell.array.T, (spots - copper.positions[[a["index"] for a in drawn["atoms"]]]).T)
+    np.testing.assert_allclose(fractions, np.round(fractions), atol=1e-5)  # whole cells away from where they are

@@ -3,6 +3,9 @@
 const BOND_FACTOR = 1.15; // times the sum of the covalent radii
 const ON_A_FACE = 0.3; // Å: atoms this near to a face are drawn on the opposite one too
 
+// H He, B-Ne, Si-Ar, As-Kr, Te-Xe, At, Rn
+const NON_METALS = new Set([1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85, 86]);
+
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const norm = (a) => Math.hypot(...a);
@@ -102,5 +105,16 @@ function bondsOf(atoms, radii) {
       }
     }
   });
-  return bonds;
+  return withoutMetalPairs(atoms, bonds);
+}
+
+// Metals that are bound to non-metals, as in an oxide, are not bound to each other: the short distances of cations are no bonds.
+function withoutMetalPairs(atoms, bonds) {
+  const nonMetal = atoms.map((atom) => NON_METALS.has(atom.number));
+  const toNonMetal = new Uint8Array(atoms.length);
+  for (const [i, j] of bonds) {
+    if (nonMetal[j]) toNonMetal[i] = 1;
+    if (nonMetal[i]) toNonMetal[j] = 1;
+  }
+  return bonds.filter(([i, j]) => nonMetal[i] || nonMetal[j] || !(toNonMetal[i] && toNonMetal[j]));
 }

@@ -15,10 +15,13 @@ function paintSphere(rgb, paper, haze) {
   return canvas;
 }
 
-function stick(context, from, to, width, rgb) {
-  for (const [part, towards, amount] of [[1, [0, 0, 0], 0.45], [0.72, rgb, 0], [0.26, [255, 255, 255], 0.4]]) {
-    context.strokeStyle = css(mixed(rgb, towards, amount));
-    context.lineWidth = Math.max(0.6, part * width);
+// Share of the width, what the colour is mixed with, and how much: a dark edge, the colour itself, a light in the middle.
+const STICK = [[1, [0, 0, 0], 0.45], [0.72, [0, 0, 0], 0], [0.26, [255, 255, 255], 0.4]];
+
+function stick(context, from, to, width, colours, layers) {
+  for (let k = layers === 1 ? 1 : 0; k < (layers === 1 ? 2 : 3); k++) {
+    context.strokeStyle = colours[k];
+    context.lineWidth = Math.max(0.6, STICK[k][0] * width);
     line(context, from[0], from[1], to[0], to[1]);
   }
 }

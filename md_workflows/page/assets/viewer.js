@@ -3,6 +3,7 @@
 
 const FOG_STEPS = 6;
 const BOND_WIDTH = 0.2; // Å
+const MANY_BONDS = 1500; // above, bonds are plain, and left out while the structure moves
 const STYLES = { balls: { part: 0.42, bonds: true }, spheres: { part: 1.15, bonds: false }, sticks: { part: 0.16, bonds: true } };
 const FACES = { a: [[0, 1, 0], [0, 0, 1], [1, 0, 0]], b: [[-1, 0, 0], [0, 0, 1], [0, 1, 0]], c: [[1, 0, 0], [0, 1, 0], [0, 0, 1]] };
 
@@ -103,10 +104,22 @@ class Viewer {
     const [c, s] = [Math.cos(right), Math.sin(right)];
     const [x1, z1] = [x.map((v, k) => c * v + s * z[k]), z.map((v, k) => c * v - s * x[k])];
     const [d, t] = [Math.cos(down), Math.sin(down)];
+    this.stir();
     this.turn = [x1, y.map((v, k) => d * v - t * z1[k]), z1.map((v, k) => d * v + t * y[k])];
   }
 
+  // While something moves it is drawn with less, and with all again soon after.
+  stir() {
+    this.moving = true;
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => {
+      this.moving = false;
+      if (this.scene?.bonds.length > MANY_BONDS) this.draw();
+    }, 200);
+  }
+
   scale(by) {
+    this.stir();
     this.zoom = Math.min(40, Math.max(0.2, this.zoom * by));
     this.draw();
   }
@@ -126,7 +139,7 @@ class Viewer {
     this.placed = [];
     if (!this.scene || !this.scene.atoms.length) return;
     const { atoms, bonds, edges, centre, radius } = this.scene;
-    this.pixels = (0.47 * Math.min(width, height) * this.zoom) / radius;
+    this.pixels = (0.5 * Math.min(width, height) * this.zoom) / radius;
     const eye = 5 * radius;
     const project = (p) => {
       const v = plus(p, centre, -1);
@@ -141,7 +154,7 @@ class Viewer {
       return { atom, x, y, z, r: radiusOf(atom) * size };
     });
     const things = this.placed.map((ball) => ({ z: ball.z, draw: () => this.ball(context, ball) }));
-    if (style.bonds) for (const bond of bonds) this.addBond(things, context, bond, project, radiusOf);
+    if (style.bonds && !(this.moving && bonds.length > MANY_BONDS)) for (const bond of bonds) this.addBond(things, context, bond, project, radiusOf);
     for (const [from, to] of edges) this.addEdge(things, context, from, to, project);
     things.sort((a, b) => a.z - b.z);
     for (const thing of things) thing.draw();
@@ -155,12 +168,16 @@ class Viewer {
     return Math.min(FOG_STEPS - 1, Math.max(0, Math.floor(part * FOG_STEPS)));
   }
 
-  hazy(rgb, z) {
-    return mixed(rgb, this.paper(), this.fog(z) * 0.11);
-  }
-
-  paper() {
-    return channels(token("--paper"));
+  // The three colours of a stick, or one of an edge (number -1), by depth and theme; made once.
+  hazy(number, z) {
+    const [paper, fog] = [token("--paper"), this.fog(z)];
+    const key = `stick ${number} ${fog} ${paper}`;
+    if (!this.sprites.has(key)) {
+      const own = channels(number < 0 ? token("--edge") : this.colour(number));
+      const rgb = mixed(own, channels(paper), fog * 0.11);
+      this.sprites.set(key, STICK.map(([, towards, amount]) => css(mixed(rgb, towards, amount))));
+    }
+    return this.sprites.get(key);
   }
 
   ball(context, { atom, x, y, z, r }) {
@@ -187,9 +204,10 @@ class Viewer {
     for (const [atom, sign] of [[atoms[i], 1], [atoms[j], -1]]) {
       const start = project(plus(atom.position, along, (sign * 0.85 * Math.min(radiusOf(atom), length / 2)) / length));
       const z = (start[2] + middle[2]) / 2;
-      const rgb = this.hazy(channels(this.colour(atom.number)), z);
+      const colours = this.hazy(atom.number, z);
+      const layers = this.scene.bonds.length > MANY_BONDS ? 1 : 3;
       const width = BOND_WIDTH * ((start[3] + middle[3]) / 2);
-      things.push({ z, draw: () => stick(context, start, middle, width, rgb) });
+      things.push({ z, draw: () => stick(context, start, middle, width, colours, layers) });
     }
   }
 
@@ -200,7 +218,7 @@ class Viewer {
       const [p, q] = [k, k + 1].map((n) => project(plus(from, along, n / pieces)));
       const z = (p[2] + q[2]) / 2;
       things.push({ z, draw: () => {
-        context.strokeStyle = css(this.hazy(channels(token("--edge")), z));
+        context.strokeStyle = this.hazy(-1, z)[1];
         context.lineWidth = 1.3;
         line(context, p[0], p[1], q[0], q[1]);
       } });
