@@ -203,7 +203,7 @@ def scene(chromium: Browser, atoms: Atoms, copies: int = 1) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["C60", "CH3CH2OH", "C6H6"])
 def test_bonds_are_those_of_ase(chromium: Browser, name: str) -> None:
     atoms = molecule(name)
-    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.15))
+    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.2))
     expected = {(int(a), int(b)) for a, b in zip(i, j, strict=True) if a < b}
     assert {tuple(sorted(bond)) for bond in scene(chromium, atoms)["bonds"]} == expected
 

@@ -114,14 +114,14 @@ function drawAxes(context, box, x, y, names) {
   context.lineWidth = 1;
   context.textAlign = "center";
   context.textBaseline = "top";
-  for (const value of x.ticks(Math.max(2, (box.right - box.left) / 85))) {
+  for (const value of x.ticks(Math.max(2, (box.right - box.left) / 70))) {
     const at = Math.round(x.at(value)) + 0.5;
     line(context, at, box.top, at, box.bottom);
     context.fillText(tickText(value, x.log), at, box.bottom + 5);
   }
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const value of y.ticks(Math.max(2, (box.bottom - box.top) / 45))) {
+  for (const value of y.ticks(Math.max(2, (box.bottom - box.top) / 32))) {
     const at = Math.round(y.at(value)) + 0.5;
     line(context, box.left, at, box.right, at);
     context.fillText(tickText(value, y.log), box.left - 6, at);

@@ -1,6 +1,6 @@
 // From a structure to what is drawn: atoms wrapped into the cell and repeated, bonds, edges of the cell. Lengths in Å.
 
-const BOND_FACTOR = 1.15; // times the sum of the covalent radii
+const BOND_FACTOR = 1.2; // times the sum of the covalent radii
 const ON_A_FACE = 0.3; // Å: atoms this near to a face are drawn on the opposite one too
 
 // H He, B-Ne, Si-Ar, As-Kr, Te-Xe, At, Rn
