@@ -1,7 +1,7 @@
 """Molecular dynamics, relaxation and screening with any ASE calculator.
 
-The doors are `run_md`, `relax`, `relax_many` and `screen`; each takes a validated settings object and returns
-frozen results. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
+The doors are `run_md`, `relax`, `relax_many`, `screen` and `neb`; each takes a validated settings object and
+returns frozen results. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
 torch never.
 """
 
@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from md_workflows.bands import NEBResult, NEBSettings, neb, neb_many
     from md_workflows.batched.engine import BatchedEngine
     from md_workflows.cell import CellSettings
     from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for, evaluate_many, relax_many
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from md_workflows.md_files import MDFiles
     from md_workflows.md_guard import MDStoppedError
     from md_workflows.progress import progress_bar
+    from md_workflows.properties import PROPERTIES
     from md_workflows.relaxation import OPTIMIZERS, RelaxResult, RelaxSettings, StopReason, relax
     from md_workflows.screen_rows import ScreenRow, Status
     from md_workflows.screening import ScreenFiles, ScreenResult, screen
@@ -51,12 +53,15 @@ _HOME = {
     "MDResult": "md",
     "MDSettings": "md",
     "MDStoppedError": "md_guard",
+    "NEBResult": "bands",
+    "NEBSettings": "bands",
     "NPT": "integrators",
     "NPTIsotropic": "integrators",
     "NVE": "integrators",
     "NoseHooverChain": "integrators",
     "OPTIMIZERS": "relaxation",
     "Outcome": "engine",
+    "PROPERTIES": "properties",
     "RelaxResult": "relaxation",
     "RelaxSettings": "relaxation",
     "ScreenFiles": "screening",
@@ -68,6 +73,8 @@ _HOME = {
     "check_writable": "structures",
     "engine_for": "engine",
     "evaluate_many": "engine",
+    "neb": "bands",
+    "neb_many": "bands",
     "parse_settings": "settings",
     "progress_bar": "progress",
     "read_structure": "structures",
@@ -85,6 +92,7 @@ __all__ = [
     "NPT",
     "NVE",
     "OPTIMIZERS",
+    "PROPERTIES",
     "ASEEngine",
     "BatchedEngine",
     "CellSettings",
@@ -96,6 +104,8 @@ __all__ = [
     "MDResult",
     "MDSettings",
     "MDStoppedError",
+    "NEBResult",
+    "NEBSettings",
     "NPTIsotropic",
     "NoseHooverChain",
     "Outcome",
@@ -110,6 +120,8 @@ __all__ = [
     "check_writable",
     "engine_for",
     "evaluate_many",
+    "neb",
+    "neb_many",
     "parse_settings",
     "progress_bar",
     "read_structure",
