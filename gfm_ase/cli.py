@@ -19,6 +19,7 @@ from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
 from gfm_ase.commands.md import md
+from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "md": md,
     "relax": relax,
     "screen": screen,
+    "neb": neb,
     "export": export,
     "inspect": inspect,
 }

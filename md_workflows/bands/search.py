@@ -1,7 +1,9 @@
 """The search for minimum energy paths: bands descend side by side, each step one stream of all their images."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +13,9 @@ from pydantic import Field
 
 from md_workflows.bands.band import band_forces, check_ends, interpolated
 from md_workflows.bands.fire import Fire
+from md_workflows.durable import check_directory, temporary_beside
 from md_workflows.engine import Engine, engine_for, evaluate_many
+from md_workflows.frames import check_suffix, frame_writer
 from md_workflows.progress import ProgressCallback
 from md_workflows.properties.stream import EVALUATE, done_of, reason_of
 from md_workflows.relaxation import RelaxResult, RelaxSettings
@@ -65,22 +69,43 @@ def neb(
     *,
     calculator: Any = None,
     engine: Engine | None = None,
+    trajectory: str | Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> NEBResult:
     """The minimum energy path between two structures; the given atoms stay untouched.
 
-    Either calculator (any of ASE's) or engine.
+    Either calculator (any of ASE's) or engine. trajectory: the images at the end (.traj or .extxyz), written beside
+    and renamed.
 
     Raises:
-        ValueError: neither or both of them, ends between which there is no way, a calculation that failed.
+        ValueError: neither or both of them, ends between which there is no way, a calculation that failed, a
+            trajectory's suffix or directory.
     """
     if (calculator is None) == (engine is None):
         raise ValueError("give either calculator= (any ASE calculator) or engine=, one of them.")
+    path = None if trajectory is None else Path(trajectory)
+    if path is not None:
+        check_suffix(path)
+        check_directory(path)
     driver = engine if engine is not None else engine_for(calculator)
     (result,) = neb_many([(initial, final)], driver, settings, progress=progress)
     if result.error:
         raise ValueError(result.error)
+    if path is not None:
+        _write(path, result.images)
     return result
+
+
+def _write(path: Path, images: Sequence[Atoms]) -> None:
+    temporary = temporary_beside(path)
+    temporary.unlink(missing_ok=True)
+    try:
+        with closing(frame_writer(temporary)) as writer:
+            for image in images:
+                writer.write(image)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def neb_many(

@@ -7,11 +7,12 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.constraints import FixAtoms
+from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property, Value
-from md_workflows.properties.crystals import neutral_crystal, repeats
+from md_workflows.properties.crystals import neutral_crystal, quiet_spglib, repeats
 from md_workflows.properties.references import formula_key
 from md_workflows.properties.stream import Computed, Derived, done_of, measure_each
 from md_workflows.properties.surface import ase_atoms, conventional_cell
@@ -77,10 +78,8 @@ def gas(name: str) -> Atoms:
         return molecule(name)
     except KeyError:
         pass
-    try:
-        return Atoms(name if len(name) <= 2 else "")
-    except KeyError:
-        pass
+    if name in atomic_numbers:
+        return Atoms(name)
     raise ValueError(f"'{name}' is no molecule that ASE knows (ase.build.molecule) and no element")
 
 
@@ -108,9 +107,10 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: AdsorptionSet
     adsorbate = gas(settings.adsorbate)
 
     def derive(atoms: Atoms) -> Derived:
-        slab = _wide(_slab(atoms, prepared), prepared.lateral_A)
+        with quiet_spglib():
+            slab = _wide(_slab(atoms, prepared), prepared.lateral_A)
+            sites = adsorption_sites(slab, prepared.height_A)
         slab.set_constraint(slab.constraints or _fixed_below(slab, prepared.fixed_fraction))
-        sites = adsorption_sites(slab, prepared.height_A)
         return Derived([slab, *(_covered(slab, adsorbate, place) for _, place in sites)], [name for name, _ in sites])
 
     return measure_each(

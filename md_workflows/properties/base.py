@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from ase import Atoms
 
 from md_workflows.engine import Engine
+from md_workflows.progress import ProgressCallback
 from md_workflows.settings import Settings
 
 Value: TypeAlias = float | int | str | bool | None
@@ -60,7 +61,9 @@ class Prepare(Protocol):
 class Finish(Protocol):
     """Fills columns that need the whole table (the convex hull), after the last chunk."""
 
-    def __call__(self, rows: Sequence[Mapping[str, Value]], settings: Any) -> list[Measured]:
+    def __call__(
+        self, rows: Sequence[Mapping[str, Value]], settings: Any, progress: ProgressCallback | None = None
+    ) -> list[Measured]:
         """One for each row, in their order: its values replace those of the row, its error is the row's."""
 
 

@@ -1,6 +1,9 @@
 """What properties of crystals have in common: that they are crystals, how they are strained and repeated."""
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from ase import Atoms
@@ -33,6 +36,14 @@ def neutral_crystal(atoms: Atoms) -> Atoms:
                 f"take it out of atoms.info."
             )
     return crystal(atoms)
+
+
+@contextmanager
+def quiet_spglib() -> Iterator[None]:
+    """Without spglib's advice to set a global switch, the user's, which phonopy sets at its import."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        yield
 
 
 def deformed(atoms: Atoms, deformation_33: NDArray[np.float64]) -> Atoms:

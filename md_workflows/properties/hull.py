@@ -1,12 +1,15 @@
 """Energy above the convex hull of all structures of the screening and of the user's references."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from ase import Atoms
 from ase.formula import Formula
 
 from md_workflows.engine import Engine
+from md_workflows.progress import ProgressCallback
 from md_workflows.properties.base import Column, Measured, Property, Value
 from md_workflows.properties.formation import as_it_is
 from md_workflows.properties.references import ReferenceSettings, prepare_references
@@ -43,7 +46,9 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: HullSettings)
     return measure_each(structures, engine, as_it_is, conclude)
 
 
-def hull(rows: Sequence[Mapping[str, Value]], settings: HullSettings) -> list[Measured]:
+def hull(
+    rows: Sequence[Mapping[str, Value]], settings: HullSettings, progress: ProgressCallback | None = None
+) -> list[Measured]:
     """Energy above hull for every row that has `hull_formula` and `hull_energy_eV_per_atom`; others stay empty.
 
     The hull of a structure is that of all rows and references made of its elements. Energies are compared as they are:
@@ -59,7 +64,12 @@ def hull(rows: Sequence[Mapping[str, Value]], settings: HullSettings) -> list[Me
     entries = [_entry(formula, energy) for formula, energy in known.items()]
     own = [_entry_of(row) for row in rows]
     table = _Hulls([*entries, *(entry for entry in own if entry is not None)])
-    return [_above(entry, table) for entry in own]
+    done: list[Measured] = []
+    for entry in own:
+        done.append(_above(entry, table))
+        if progress is not None:
+            progress(len(done), len(own))
+    return done
 
 
 def _entry_of(row: Mapping[str, Value]) -> Any:
@@ -82,7 +92,9 @@ class _Hulls:
             key = entry.composition.reduced_formula
             if key not in lowest or entry.energy_per_atom < lowest[key].energy_per_atom:
                 lowest[key] = entry
-        self._entries = [(frozenset(entry.elements), entry) for entry in lowest.values()]
+        self._entries: dict[frozenset[Any], list[Any]] = defaultdict(list)
+        for entry in lowest.values():
+            self._entries[frozenset(entry.elements)].append(entry)
         self._hulls: dict[frozenset[Any], Any] = {}
 
     def of(self, elements: frozenset[Any]) -> Any:
@@ -90,14 +102,13 @@ class _Hulls:
         if elements not in self._hulls:
             from pymatgen.analysis.phase_diagram import PhaseDiagram
 
-            entries = [(own, entry) for own, entry in self._entries if own <= elements]
-            pure = {next(iter(own)) for own, _ in entries if len(own) == 1}
-            missing = sorted(str(element) for element in elements - pure)
+            missing = sorted(str(element) for element in elements if frozenset([element]) not in self._entries)
             if missing:
                 raise ValueError(
                     f"the hull needs an energy of pure {', '.join(missing)}; add it to the structures or references."
                 )
-            self._hulls[elements] = PhaseDiagram([entry for _, entry in entries])
+            subsets = (frozenset(some) for size in range(len(elements)) for some in combinations(elements, size + 1))
+            self._hulls[elements] = PhaseDiagram([entry for some in subsets for entry in self._entries.get(some, [])])
         return self._hulls[elements]
 
 
@@ -110,7 +121,9 @@ def _above(entry: Any, hulls: _Hulls) -> Measured:
         return Measured(error=reason_of(failure))
     decomposition, below = diagram.get_decomposition(entry.composition), diagram.get_hull_energy_per_atom
     above = float(entry.energy_per_atom - below(entry.composition))
-    phases = sorted(decomposition.items(), key=lambda phase: -phase[1])
+    phases = sorted(
+        decomposition.items(), key=lambda phase: (-round(phase[1], 6), phase[0].composition.reduced_formula)
+    )
     text = " + ".join(
         f"{fraction:.3g} {phase.composition.reduced_formula}" for phase, fraction in phases if fraction > _ATOM_FRACTION
     )

@@ -14,6 +14,7 @@ from md_workflows.properties.stream import Computed, Derived, measure_each
 from md_workflows.settings import Settings
 
 _KJ_PER_MOL = units.kJ / units.mol  # eV
+_ACOUSTIC_THZ = 0.01  # of the three modes at Γ that are zero but for rounding, and have no place in the sums
 
 
 class PhononSettings(Settings):
@@ -99,7 +100,7 @@ def _thermal(phonopy: Any, settings: PhononSettings, number: int) -> Measured:
     phonopy.run_mesh(settings.mesh_length_A)
     frequencies = phonopy.mesh.frequencies
     lowest = float(frequencies.min())
-    phonopy.run_thermal_properties(temperatures=[0.0, settings.temperature_K])
+    phonopy.run_thermal_properties(temperatures=[0.0, settings.temperature_K], cutoff_frequency=_ACOUSTIC_THZ)
     thermal = phonopy.thermal_properties
     phonopy.run_total_dos()
     dos = phonopy.total_dos

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from ase import Atoms
+from ase.data import atomic_numbers
 from ase.formula import Formula
 from pydantic import Field, model_validator
 
@@ -61,8 +62,16 @@ def prepare_references(engine: Engine, settings: R) -> R:
 
 
 def formula_key(formula: str | Formula) -> str:
-    """The reduced formula by which energies are filed: Au4Cu4 and CuAu are both AuCu."""
-    return str(Formula(str(formula)).reduce()[0].convert("hill"))
+    """The reduced formula by which energies are filed: Au4Cu4 and CuAu are both AuCu.
+
+    Raises:
+        ValueError: it is no formula of elements.
+    """
+    reduced = Formula(str(formula)).reduce()[0]
+    unknown = [symbol for symbol in reduced.count() if symbol not in atomic_numbers]
+    if unknown or not len(reduced):
+        raise ValueError(f"'{formula}' is no formula of elements.")
+    return str(reduced.convert("hill"))
 
 
 def formation_energy(atoms: Atoms, energy: float, settings: ReferenceSettings) -> float:
@@ -101,7 +110,7 @@ def _from_json(path: Path) -> tuple[dict[str, float], dict[str, str]]:
     for formula, energy in content.items():
         try:
             key = formula_key(formula)
-        except (ValueError, KeyError):
+        except ValueError:
             raise ValueError(f"{wanted}; '{formula}' is no formula.") from None
         energies[key] = min(float(energy), energies.get(key, float("inf")))
     return energies, {}
@@ -138,6 +147,7 @@ def _computed(frames: list[Atoms], engine: Engine, settings: ReferenceSettings) 
         chosen = [number for number, atoms in enumerate(frames) if bool(atoms.pbc.all()) is with_cell]
         relaxation = (
             RelaxSettings(
+                optimizer="lbfgs",
                 fmax=settings.reference_fmax,
                 max_steps=settings.reference_max_steps,
                 cell=CellSettings() if with_cell else None,

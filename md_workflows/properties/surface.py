@@ -8,7 +8,7 @@ from pydantic import Field
 
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property, Value
-from md_workflows.properties.crystals import neutral_crystal
+from md_workflows.properties.crystals import neutral_crystal, quiet_spglib
 from md_workflows.properties.stream import Computed, Derived, measure_each
 from md_workflows.relaxation import RelaxResult, RelaxSettings
 from md_workflows.settings import Settings
@@ -49,7 +49,8 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: SurfaceSettin
     relaxation = RelaxSettings(optimizer="lbfgs", fmax=settings.fmax, max_steps=settings.max_steps)
 
     def derive(atoms: Atoms) -> Derived:
-        base, slabs = cut_slabs(neutral_crystal(atoms), settings)
+        with quiet_spglib():
+            base, slabs = cut_slabs(neutral_crystal(atoms), settings)
         return Derived([base, *(slab for _, _, slab in slabs)], slabs)
 
     return measure_each(structures, engine, derive, _conclude, relaxation)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property
-from md_workflows.properties.crystals import neutral_crystal, repeats
+from md_workflows.properties.crystals import neutral_crystal, quiet_spglib, repeats
 from md_workflows.properties.references import ReferenceSettings, element_energy, prepare_references
 from md_workflows.properties.stream import Computed, Derived, measure_each
 from md_workflows.relaxation import RelaxResult, RelaxSettings
@@ -78,9 +78,13 @@ def inequivalent_sites(atoms: Atoms, symprec_A: float) -> tuple[int, ...]:
     import spglib
 
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec_A)
+    try:
+        with quiet_spglib():
+            dataset = spglib.get_symmetry_dataset(cell, symprec=symprec_A)
+    except spglib.SpglibError:  # or None, by the same global switch
+        dataset = None
     if dataset is None:
-        raise ValueError(f"spglib finds no space group at symprec_A = {symprec_A}; are atoms on top of each other?")
+        raise ValueError(f"spglib finds no space group at symprec_A = {symprec_A:g}; are atoms on top of each other?")
     return tuple(int(site) for site in np.unique(dataset.equivalent_atoms))
 
 

@@ -88,7 +88,18 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def test_there_are_the_commands_promised() -> None:
-    assert sorted(COMMANDS) == ["compare", "evaluate", "export", "inspect", "md", "plan", "relax", "screen", "train"]
+    assert sorted(COMMANDS) == [
+        "compare",
+        "evaluate",
+        "export",
+        "inspect",
+        "md",
+        "neb",
+        "plan",
+        "relax",
+        "screen",
+        "train",
+    ]
     told = run("--help")
     assert all(name in told for name in COMMANDS)
 
