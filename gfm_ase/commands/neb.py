@@ -1,7 +1,7 @@
 """`gfm-ase neb`: the minimum energy path between two structures."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
@@ -10,13 +10,25 @@ import md_workflows
 from gfm_ase.commands import calculator
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, HEAD
+from gfm_ase.commands.relaxing import FMAX, MAX_STEPS
 
-INITIAL = Annotated[
+INITIAL: TypeAlias = Annotated[
     Path, typer.Argument(metavar="INITIAL", help="Where the path begins; the last frame counts.", show_default=False)
 ]
-FINAL = Annotated[
-    Path,
-    typer.Argument(metavar="FINAL", help="Where it ends: the same atoms in the same order.", show_default=False),
+FINAL: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="FINAL", help="Where it ends: the same atoms in the same order.", show_default=False)
+]
+OUTPUT: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", help="All images with energies and forces (.extxyz or .traj); is replaced.")
+]
+IMAGES: TypeAlias = Annotated[int, typer.Option("--images", help="Images between the ends.", metavar="NUMBER")]
+INTERPOLATION: TypeAlias = Annotated[str, typer.Option("--interpolation", help="The first path: idpp or linear.")]
+RELAX_ENDS: TypeAlias = Annotated[bool, typer.Option("--relax-ends/--keep-ends", help="Relax both ends first.")]
+CLIMB: TypeAlias = Annotated[
+    bool, typer.Option("--climb/--no-climb", help="Let the highest image climb onto the saddle.")
+]
+SPRING: TypeAlias = Annotated[
+    float, typer.Option("--spring", help="Springs between images, in eV/Å².", metavar="EV_PER_A2")
 ]
 
 
@@ -24,26 +36,14 @@ def neb(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     checkpoint: CHECKPOINT,
     initial: INITIAL,
     final: FINAL,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="All images with energies and forces (.extxyz or .traj); is replaced."),
-    ] = Path("neb.extxyz"),
-    images: Annotated[int, typer.Option("--images", help="Images between the ends.", metavar="NUMBER")] = 5,
-    interpolation: Annotated[str, typer.Option("--interpolation", help="The first path: idpp or linear.")] = "idpp",
-    relax_ends: Annotated[bool, typer.Option("--relax-ends/--keep-ends", help="Relax both ends first.")] = True,
-    climb: Annotated[
-        bool, typer.Option("--climb/--no-climb", help="Let the highest image climb to the saddle.")
-    ] = True,
-    spring: Annotated[float, typer.Option("--spring", help="Between images, in eV/Å².", metavar="EV_PER_A2")] = 0.1,
-    fmax: Annotated[
-        float,
-        typer.Option(
-            "--fmax", help="Converged when every force of the band is below this, in eV/Å.", metavar="EV_PER_A"
-        ),
-    ] = 0.05,
-    max_steps: Annotated[
-        int, typer.Option("--max-steps", help="Give up after this many steps.", metavar="NUMBER")
-    ] = 500,
+    output: OUTPUT = Path("neb.extxyz"),
+    images: IMAGES = 5,
+    interpolation: INTERPOLATION = "idpp",
+    relax_ends: RELAX_ENDS = True,
+    climb: CLIMB = True,
+    spring: SPRING = 0.1,
+    fmax: FMAX = 0.05,
+    max_steps: MAX_STEPS = 500,
     head: HEAD = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
@@ -56,15 +56,8 @@ def neb(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Example: gfm-ase neb model.safetensors before.extxyz after.extxyz --images 7 -o hop.extxyz
     """
-    values = {
-        "images": images,
-        "interpolation": interpolation,
-        "relax_ends": relax_ends,
-        "climb": climb,
-        "spring": spring,
-        "fmax": fmax,
-        "max_steps": max_steps,
-    }
+    given = locals()
+    values = {name: given[name] for name in md_workflows.NEBSettings.model_fields if name in given}
     settings = md_workflows.parse_settings(md_workflows.NEBSettings, values)
     ends = md_workflows.read_structure(initial), md_workflows.read_structure(final)
     driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)

@@ -1,6 +1,6 @@
 """The search for minimum energy paths: bands descend side by side, each step one stream of all their images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import Field
 from md_workflows.bands.band import band_forces, check_ends, interpolated
 from md_workflows.bands.fire import Fire
 from md_workflows.durable import check_directory, temporary_beside
-from md_workflows.engine import Engine, engine_for, evaluate_many
+from md_workflows.engine import Engine, Outcome, engine_for, evaluate_many
 from md_workflows.frames import check_suffix, frame_writer
 from md_workflows.progress import ProgressCallback
 from md_workflows.properties.stream import EVALUATE, done_of, reason_of
@@ -162,8 +162,8 @@ class _Band:
             self.fail(reason_of(failure))
 
     def fail(self, reason: str) -> None:
-        """The band is given up."""
-        self.error, self.moving = reason, False
+        """The band is given up, for the first reason."""
+        self.error, self.moving = self.error or reason, False
 
     def interpolate(self, settings: NEBSettings) -> None:
         """The first images, from ends that are final now."""
@@ -226,7 +226,7 @@ def _relax_ends(bands: Sequence[_Band], engine: Engine, settings: NEBSettings) -
     sound = [band for band in bands if not band.error]
     relaxation = RelaxSettings(optimizer="lbfgs", fmax=settings.fmax, max_steps=settings.max_steps)
     stream = (atoms for band in sound for atoms in (band.initial, band.final))
-    for outcome in engine.relax_many(stream, relaxation):
+    for outcome in _in_order(engine.relax_many(stream, relaxation)):
         band, is_final = sound[outcome.index // 2], outcome.index % 2
         done = done_of(outcome, relaxation)
         if isinstance(done, str):
@@ -237,6 +237,11 @@ def _relax_ends(bands: Sequence[_Band], engine: Engine, settings: NEBSettings) -
             band.initial = done.atoms
 
 
+def _in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """As the structures went in, so that of several failures the same one is told whatever the engine."""
+    return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
 def _evaluate(bands: Sequence[_Band], engine: Engine) -> None:
     places = [(band, place) for band in bands for place in band.waiting()]
 
@@ -244,7 +249,7 @@ def _evaluate(bands: Sequence[_Band], engine: Engine) -> None:
         for band, place in places:
             yield band.images[place]
 
-    for outcome in evaluate_many(engine, stream()):
+    for outcome in _in_order(evaluate_many(engine, stream())):
         band, place = places[outcome.index]
         done = done_of(outcome, EVALUATE)
         if isinstance(done, str):

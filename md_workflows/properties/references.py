@@ -155,6 +155,8 @@ def _computed(frames: list[Atoms], engine: Engine, settings: ReferenceSettings) 
             if settings.relax_references
             else EVALUATE
         )
+        if not chosen:
+            continue
         for outcome in engine.relax_many(_pick(frames, chosen), relaxation):
             done[chosen[outcome.index]] = done_of(outcome, relaxation)
     return done

@@ -46,8 +46,8 @@ def hop_of_a_vacancy() -> tuple[Atoms, Atoms]:
 
 def ase_barrier(ends: tuple[Atoms, Atoms], images: int, fmax: float) -> float:
     relaxed = []
-    for atoms in ends:
-        atoms = atoms.copy()
+    for end in ends:
+        atoms = end.copy()
         atoms.calc = EMT()
         BFGS(atoms, logfile=None).run(fmax=fmax)
         relaxed.append(atoms)
@@ -105,7 +105,7 @@ def test_several_bands_are_one_stream_and_a_failure_is_its_own() -> None:
     bands = [(slab, final), (unknown, unknown), (slab, bulk("Cu")), hop_of_a_vacancy(), (slab, slab)]
     found = neb_many(bands, engine, settings, progress=lambda step, _: calls.append(step))
     assert [band.converged for band in found] == [True, False, False, True, False]
-    assert found[1].error.startswith("the initial structure: NotImplementedError") or "final" in found[1].error
+    assert found[1].error.startswith("the initial structure: NotImplementedError")
     assert "differ in their elements" in found[2].error
     assert "there is no way between them" in found[4].error
     # the ends of four bands; all images of two bands once; then what is between the ends while a band moves
@@ -186,9 +186,9 @@ def test_ends_that_do_not_relax_and_images_that_fail() -> None:
 
         def calculate(self, atoms: Any = None, *given: Any) -> None:
             super().calculate(atoms, *given)
-            if atoms.get_distance(0, 1) < 1.2:
+            if atoms.get_distance(0, 1) < 0.5:
                 self.results["energy"] = np.nan
 
-    pair = [Atoms("Ar3", [[0, 0, 0], [x, 0, 0], [9, 9, 9]]) for x in (1.5, -1.5)]
+    pair = [Atoms("Ar3", [[0, 0, 0], [x, 0.3, 0], [9, 9, 9]]) for x in (1.5, -1.5)]
     with pytest.raises(ValueError, match="image 2: energy or forces are not finite numbers"):
         neb(*pair, NEBSettings(images=3, relax_ends=False, interpolation="linear"), calculator=Bursting())

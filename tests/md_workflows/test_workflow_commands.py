@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import typer
 from ase import Atoms
-from ase.build import bulk, fcc111
+from ase.build import add_adsorbate, bulk, fcc111
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.io import read, write
 from typer.testing import CliRunner
 
 from gfm_ase.commands import calculator
 from gfm_ase.commands.md import md
+from gfm_ase.commands.neb import neb
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
 from md_workflows import ENSEMBLES, OPTIMIZERS, RelaxSettings
 from md_workflows import relax as relax_in_python
 
 app = typer.Typer()
-for command in (md, relax, screen):
+for command in (md, neb, relax, screen):
     app.command()(command)
 
 FAST = ("--steps", "4", "--timestep-fs", "4")
@@ -183,3 +185,28 @@ def test_help_needs_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_neb(here: Path) -> None:
+    for name, site in (("before.extxyz", "fcc"), ("after.extxyz", "hcp")):
+        atoms = fcc111("Cu", (1, 1, 2), vacuum=6)
+        add_adsorbate(atoms, "O", 1.2, site)
+        atoms.info.clear()  # ASE's own notes on sites, which it cannot write
+        atoms.set_constraint(FixAtoms(indices=[0, 1]))
+        write(name, atoms)
+    words = ("neb", "model.safetensors", "before.extxyz", "after.extxyz", "--images", "3", "--fmax", "0.1")
+    told = run(*words, "-o", "hop.traj")
+    assert "Converged after" in told
+    assert "Images: hop.traj" in told
+    frames = read("hop.traj", index=":")
+    energies = [frame.get_potential_energy() for frame in frames]
+    assert len(frames) == 5
+    assert f"Barrier {max(energies) - energies[0]:.4f} eV, back {max(energies) - energies[-1]:.4f} eV" in told
+    result = CliRunner().invoke(app, [*words, "--max-steps", "0", "--keep-ends"])
+    assert result.exit_code == 1
+    assert "NOT converged after 0 steps" in result.output
+    assert len(read("neb.extxyz", index=":")) == 5
+    with pytest.raises(ValueError, match="images = 0 is refused"):
+        run(*words[:5], "0")
+    with pytest.raises(ValueError, match="has to end in one of"):
+        run(*words, "-o", "hop.cif")
