@@ -1,7 +1,7 @@
 """Molecular dynamics, relaxation and screening with any ASE calculator.
 
-The doors are `run_md`, `relax`, `screen` and `neb`; each takes a validated settings object and returns a
-frozen result. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
+The doors are `run_md`, `relax`, `relax_many`, `screen` and `neb`; each takes a validated settings object and
+returns frozen results. Importing this package is cheap: ASE's optimizers and integrators are loaded at first use,
 torch never.
 """
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from md_workflows.bands import NEBResult, NEBSettings, neb, neb_many
+    from md_workflows.batched.engine import BatchedEngine
     from md_workflows.cell import CellSettings
-    from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for
+    from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for, evaluate_many, relax_many
     from md_workflows.integrators import (
         ENSEMBLES,
         NPT,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ASEEngine": "engine",
+    "BatchedEngine": "batched.engine",
     "CellSettings": "cell",
     "ENSEMBLES": "integrators",
     "EnergySummary": "md",
@@ -70,6 +72,7 @@ _HOME = {
     "Unreadable": "structures",
     "check_writable": "structures",
     "engine_for": "engine",
+    "evaluate_many": "engine",
     "neb": "bands",
     "neb_many": "bands",
     "parse_settings": "settings",
@@ -77,6 +80,7 @@ _HOME = {
     "read_structure": "structures",
     "read_structures": "structures",
     "relax": "relaxation",
+    "relax_many": "engine",
     "run_md": "md",
     "screen": "screening",
     "structure_hash": "structures",
@@ -90,6 +94,7 @@ __all__ = [
     "OPTIMIZERS",
     "PROPERTIES",
     "ASEEngine",
+    "BatchedEngine",
     "CellSettings",
     "EnergySummary",
     "Engine",
@@ -114,6 +119,7 @@ __all__ = [
     "Unreadable",
     "check_writable",
     "engine_for",
+    "evaluate_many",
     "neb",
     "neb_many",
     "parse_settings",
@@ -121,6 +127,7 @@ __all__ = [
     "read_structure",
     "read_structures",
     "relax",
+    "relax_many",
     "run_md",
     "screen",
     "structure_hash",
