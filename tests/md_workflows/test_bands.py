@@ -15,7 +15,8 @@ from ase.io import read
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 
-from md_workflows import ASEEngine, NEBSettings, Outcome, RelaxSettings, neb, neb_many, parse_settings
+from md_workflows import ASEEngine, BatchedEngine, NEBSettings, Outcome, RelaxSettings, neb, neb_many, parse_settings
+from md_workflows.batched.models import ASEModel
 
 
 def hop_on_aluminium() -> tuple[Atoms, Atoms]:
@@ -58,6 +59,12 @@ def ase_barrier(ends: tuple[Atoms, Atoms], images: int, fmax: float) -> float:
     path.interpolate("idpp", mic=True)
     assert FIRE(path, logfile=None).run(fmax=fmax, steps=500)
     return float(max(image.get_potential_energy() for image in band) - band[0].get_potential_energy())
+
+
+class Together(ASEModel):
+    """EMT's structures in one fleet."""
+
+    room = 1e9
 
 
 class Recording(ASEEngine):
@@ -114,6 +121,9 @@ def test_several_bands_are_one_stream_and_a_failure_is_its_own() -> None:
     assert len(engine.streams) == 2 + max(band.steps for band in found)
     assert calls == list(range(len(engine.streams) - 1))
     alone = neb(slab, final, settings, calculator=EMT())
+    (together,) = neb_many([(slab, final)], BatchedEngine(Together(EMT(), "emt"), "EMT"), settings)
+    assert (together.converged, together.steps) == (True, alone.steps)
+    assert together.barrier_eV == pytest.approx(alone.barrier_eV, abs=1e-6)
     assert found[0].barrier_eV == pytest.approx(alone.barrier_eV, abs=1e-12)
     assert found[0].steps == alone.steps
 

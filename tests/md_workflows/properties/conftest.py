@@ -9,7 +9,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from md_workflows import ASEEngine, CellSettings, Outcome, RelaxSettings, relax
+from md_workflows import ASEEngine, BatchedEngine, CellSettings, Outcome, RelaxSettings, relax
+from md_workflows.batched.models import ASEModel
 
 
 class Streaming(ASEEngine):
@@ -24,6 +25,17 @@ class Streaming(ASEEngine):
         self.streams.append(len(outcomes))
         order = np.random.default_rng(0).permutation(len(outcomes))
         return (outcomes[place] for place in order)
+
+
+class Together(ASEModel):
+    """EMT's structures in one fleet: what a potential does, with numbers that are ASE's."""
+
+    room = 1e9
+
+
+@pytest.fixture
+def batched() -> BatchedEngine:
+    return BatchedEngine(Together(EMT(), "emt"), "EMT")
 
 
 @pytest.fixture

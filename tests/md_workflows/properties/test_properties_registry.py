@@ -56,6 +56,20 @@ def test_all_structures_of_a_property_are_one_stream(name: str, engine: Any, cop
     assert one.measure([], engine, settings) == []
 
 
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_many_at_once_give_the_same(name: str, batched: Any, copper: Atoms, cu3au: Atoms) -> None:
+    one = PROPERTIES[name]
+    settings = one.settings(**FAST[name])
+    structures = [copper, bulk("Fe"), cu3au]
+    alone = one.measure(structures, ASEEngine(EMT()), settings)
+    together = one.measure(structures, batched, settings)
+    assert [measured.error == "" for measured in together] == [True, False, True]
+    for this, that in zip(together, alone, strict=True):
+        assert set(this.values) == set(that.values)
+        for column, value in that.values.items():
+            assert isinstance(value, str) or this.values[column] == pytest.approx(value, rel=1e-4, abs=1e-4), column
+
+
 def test_columns_and_settings_do_not_clash() -> None:
     names = [column.name for one in PROPERTIES.values() for column in one.columns]
     assert len(names) == len(set(names))
