@@ -48,7 +48,8 @@ COLUMNS = (
 def measure(structures: Sequence[Atoms], engine: Engine, settings: PhononSettings) -> list[Measured]:
     """Thermal properties at one temperature, and the density of states (curve `phonon_dos`: THz, states/THz).
 
-    Forces of the perfect supercell are subtracted, so that a structure that is not quite relaxed does no harm.
+    Phonopy displaces an atom to both sides where symmetry does not make them the same, so that what is left of the
+    forces of a structure that is not quite relaxed cancels.
     A. Togo, L. Chaput, T. Tadano, I. Tanaka, J. Phys.: Condens. Matter 35, 353001 (2023).
     """
     PHONON.check()
@@ -56,13 +57,11 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: PhononSetting
     def derive(atoms: Atoms) -> Derived:
         base = neutral_crystal(atoms)
         phonopy = displaced(base, settings)
-        cells = [phonopy.supercell, *phonopy.supercells_with_displacements]
-        return Derived([_atoms(cell, base) for cell in cells], phonopy)
+        return Derived([_atoms(cell, base) for cell in phonopy.supercells_with_displacements], phonopy)
 
     def conclude(computed: Computed) -> Measured:
-        forces = [result.atoms.get_forces(apply_constraint=False) for result in computed.results()]
         phonopy = computed.context
-        phonopy.forces = [force - forces[0] for force in forces[1:]]
+        phonopy.forces = [result.atoms.get_forces(apply_constraint=False) for result in computed.results()]
         phonopy.produce_force_constants()
         phonopy.symmetrize_force_constants()
         return _thermal(phonopy, settings, len(computed.atoms))

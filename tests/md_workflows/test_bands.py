@@ -10,12 +10,14 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixedLine
 from ase.io import read
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 
 from md_workflows import ASEEngine, BatchedEngine, NEBSettings, Outcome, RelaxSettings, neb, neb_many, parse_settings
+from md_workflows.bands.band import band_forces
 from md_workflows.batched.models import ASEModel
 
 
@@ -100,6 +102,22 @@ def test_the_barrier_is_ase_s(ends: tuple[Atoms, Atoms]) -> None:
     for image in found.images:
         for indices in fixed:
             assert (image.positions[indices] == ends[0].positions[indices]).all()
+
+
+@pytest.mark.parametrize("climb", [False, True])
+def test_forces_of_a_band_are_ase_s(climb: bool) -> None:
+    random = np.random.default_rng(0)
+    # uphill, maximum, downhill, a minimum with either neighbour the higher one, and up again
+    energies = np.array([0.0, 0.3, 0.7, 0.4, 0.1, 0.35, 0.9, 0.2, 0.25])
+    band = []
+    for energy in energies:
+        image = Atoms("Cu3", random.normal(size=(3, 3)))
+        image.calc = SinglePointCalculator(image, energy=energy, forces=random.normal(size=(3, 3)))
+        band.append(image)
+    positions = np.array([image.positions for image in band])
+    true = np.array([image.get_forces() for image in band[1:-1]])
+    theirs = NEB(band, k=0.3, climb=climb, method="improvedtangent").get_forces().reshape(true.shape)
+    assert band_forces(positions, energies, true, 0.3, climb) == pytest.approx(theirs, abs=1e-12)
 
 
 def test_several_bands_are_one_stream_and_a_failure_is_its_own() -> None:
