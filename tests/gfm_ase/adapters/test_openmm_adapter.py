@@ -109,3 +109,23 @@ def test_what_it_refuses(openmm: Any) -> None:
     fixed.set_constraint(FixAtoms([0]))
     with pytest.raises(ValueError, match="ASE constraints, which OpenMM does not know"):
         openmm_system(fixed, EMT())
+
+
+def test_openmm_mls_own_door_to_ase(openmm: Any, one_head: Path) -> None:
+    openmmml: Any = pytest.importorskip("openmmml", reason="OpenMM-ML is not installed: pip install openmmml")
+    from openmm import app
+
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=4)
+    atoms.calc = GFMCalculator(one_head, device="cpu", dtype="float64")
+    topology = app.Topology()
+    chain = topology.addChain()
+    for symbol in atoms.get_chemical_symbols():
+        topology.addAtom(symbol, app.Element.getBySymbol(symbol), topology.addResidue(symbol, chain))
+    topology.setPeriodicBoxVectors(atoms.cell.array / 10 * openmm.unit.nanometer)
+    system = openmmml.MLPotential("ase").createSystem(topology, calculator=atoms.calc)
+    made = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    made.setPositions(atoms.positions / 10)
+    energy, forces = energy_and_forces(openmm, made)
+    assert abs(energy - atoms.get_potential_energy()) < 1e-6
+    assert np.abs(forces - atoms.get_forces()).max() < 1e-6

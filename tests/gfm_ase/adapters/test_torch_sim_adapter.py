@@ -133,6 +133,18 @@ def test_relaxations_end_where_ases_end(torch_sim: Any, one_head: Path) -> None:
         assert np.linalg.norm(check.get_forces(), axis=1).max() < 1e-3
 
 
+def test_what_has_not_converged_is_told(torch_sim: Any, one_head: Path) -> None:
+    from benchmarks.torch_sim_relax import relax_with_torch_sim
+    from gfm_ase.adapters.torch_sim import GFMTorchSimModel
+
+    frames = [bulk("Cu", cubic=True), *structures()[:2]]  # the first is at its minimum when the cell is fixed
+    model = GFMTorchSimModel(one_head, device="cpu")
+    for atoms_a_batch in (None, 5):
+        found = relax_with_torch_sim(frames, model, fmax=1e-3, max_steps=2, cell="fixed", atoms_a_batch=atoms_a_batch)
+        assert [one.converged for one in found] == [True, False, False]
+        assert [one.atoms.get_chemical_formula() for one in found] == [f.get_chemical_formula() for f in frames]
+
+
 def test_what_it_refuses(torch_sim: Any, one_head: Path, two_heads: Path, without_energies: Path) -> None:
     from gfm_ase.adapters.torch_sim import GFMTorchSimModel, state_of
 
