@@ -1,0 +1,1 @@
+"""Our potential driven by other programs: each file needs one of them, see docs/adapters.md."""
