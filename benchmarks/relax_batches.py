@@ -4,13 +4,16 @@
 
 The structures are rattled by a seed, and relaxed with free cells to the same fmax. All ways run in this process, with
 the same threads, the same potential and the same numbers. Minima are compared by energy per atom. ASE's loop is
-`ASEEngine`: its own optimizers and FrechetCellFilter. torch-sim is left out where it is not installed.
+`ASEEngine`: its own optimizers and FrechetCellFilter. torch-sim's FIRE is run with its two kinds of cell, by logarithm
+(as ours) and plain, all structures in one batch and converged ones leaving at each step; it is left out where it is not
+installed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +70,28 @@ def row(name: str, found: list[Outcome], seconds: float, reference: tuple[list[O
     return [name, f"{seconds:.1f}", ratio, str(steps), f"{converged}/{len(found)}", f"{same}/{len(pairs)}"]
 
 
+def by_torch_sim(
+    calculator: GFMCalculator, given: list[Atoms], settings: RelaxSettings, reference: tuple[list[Outcome], float]
+) -> Iterator[list[str]]:
+    """Lines of the table for torch-sim driving the same potential; it does not tell its steps."""
+    from benchmarks.torch_sim_relax import relax_with_torch_sim
+    from gfm_ase.adapters.torch_sim import GFMTorchSimModel
+
+    model = GFMTorchSimModel(calculator)
+    for cell in ("frechet", "unit_cell"):
+        start = time.perf_counter()
+        found = relax_with_torch_sim(given, model, settings.fmax, settings.max_steps, cell=cell)
+        seconds = time.perf_counter() - start
+        both = [
+            abs(one.energy - other.result.energy) / len(one.atoms)
+            for one, other in zip(found, reference[0], strict=True)
+            if one.converged and other.result is not None and other.result.converged
+        ]
+        converged = f"{sum(one.converged for one in found)}/{len(found)}"
+        same = f"{sum(difference < SAME_MINIMUM for difference in both)}/{len(both)}"
+        yield [f"torch-sim, fire, {cell}", f"{seconds:.1f}", f"{reference[1] / seconds:.2f}", "", converged, same]
+
+
 def main(  # noqa: PLR0917 - typer: every option is an argument
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint of a potential that knows the elements.")],
     structures: Annotated[Path, typer.Option(help="Structures, in any format that ASE reads.")],
@@ -95,6 +120,9 @@ def main(  # noqa: PLR0917 - typer: every option is an argument
         batched = timed(f"batched {optimizer}", lambda: engine.relax_many(given, settings), number)  # noqa: B023
         table.add_row(*row(f"ASE, {optimizer}", *serial, serial))
         table.add_row(*row(f"batched, {optimizer}", *batched, serial))
+        if optimizer == "fire" and find_spec("torch_sim") is not None:
+            for line in by_torch_sim(calculator, given, settings, serial):
+                table.add_row(*line)
     console.print(table)
 
 
