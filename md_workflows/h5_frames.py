@@ -14,7 +14,7 @@ from md_workflows.frames import FrameWriter, Mark, lost
 from md_workflows.h5_layout import GROUP, Series, open_h5
 from md_workflows.snapshot import Snapshot, System, known_system
 
-BUFFER_BYTES = 32 * 2**20
+BUFFER_BYTES = 64 * 2**20
 SECONDS_UNSEEN = 5.0
 SHARE_OF_TIME = 0.02
 """Frames wait in memory until the next mark, or for at most these bytes and seconds, or longer where writing would

@@ -64,7 +64,8 @@ class MDResult:
 
     atoms: the final ones, with velocities and the last results · steps: since the very beginning ·
     steps_run: by this call · time_fs: since the very beginning · temperature_K: the last, as ASE counts it ·
-    files: what was written · reports: by name, what reporters have found since the very beginning.
+    files: what was written · reports: by name, what reporters have found since the very beginning ·
+    unwritten: those that have seen too little for a table, and why.
     """
 
     atoms: Atoms
@@ -75,6 +76,7 @@ class MDResult:
     energies: EnergySummary
     files: MDFiles
     reports: Mapping[str, Reporter] = field(default_factory=dict)
+    unwritten: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_md(
@@ -224,6 +226,7 @@ class _Run:
             energies=EnergySummary(potential, kinetic, total, drift),
             files=self.files,
             reports=self.reporting.reporters,
+            unwritten=self.reporting.unwritten,
         )
 
 

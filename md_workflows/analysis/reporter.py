@@ -82,7 +82,7 @@ class Reporter(ABC):
         Raises:
             ValueError: another system than before, or something is missing that the report needs.
         """
-        snapshot = frame if isinstance(frame, Snapshot) else Snapshot.of(frame, step, time_fs, self._system)
+        snapshot = frame if isinstance(frame, Snapshot) else Snapshot.of(frame, step, time_fs)
         if self._system is None:
             self._system = snapshot.system
             self._begin()

@@ -20,6 +20,11 @@ TABLES = {"vacf": ("vacf", "vdos")}
 """Reporters that write other tables than one of their own name."""
 
 
+def all_tables() -> list[str]:
+    """The middle parts of the names of all files that an analysis can write."""
+    return ["series", *(table for name in REPORTERS for table in TABLES.get(name, (name,)))]
+
+
 class Reporting:
     """The reporters of one simulated system.
 

@@ -58,7 +58,13 @@ class Scalars(Reporter):
         """The means."""
         found = dict(zip(self.columns, self._blocks.estimates(), strict=True))
         return [
-            Finding(column.removesuffix(f"_{unit}").replace("_", " "), one.mean, one.error, unit, one.converged)
+            Finding(
+                column.removesuffix(f"_{unit}").replace("_", " "),
+                one.mean,
+                one.error,
+                unit.replace("A3", "Å³"),
+                one.converged,
+            )
             for column, unit in self.shown
             if (one := found[column])
         ]

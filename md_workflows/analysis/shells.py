@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,12 @@ Floats = NDArray[np.float64]
 
 POINTS = 48  # of the quadrature; 1e-4 of the area in the worst case, two open directions of like extent
 FLATTEST = 1e-4  # Å: a layer of no height is taken as one of this
+
+
+@cache
+def _quadrature() -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(POINTS)
+    return nodes, weights
 
 
 def shell_area(radii: Floats, extents: Floats) -> Floats:
@@ -24,10 +32,13 @@ def shell_area(radii: Floats, extents: Floats) -> Floats:
     Returns:
         [R] Å².
     """
+    if np.isinf(extents).all():
+        whole: Floats = 4 * np.pi * radii**2
+        return whole
     # x runs along the first extent, φ around it: an area of r dx dφ, of which the box holds on average
     # (1 - x/H1)(1 - s sin φ/H2)(1 - s cos φ/H3), s² = r² - x², where all three are positive; φ is integrated by hand
     h_1, h_2, h_3 = np.sort(np.maximum(extents, FLATTEST))
-    nodes, weights = np.polynomial.legendre.leggauss(POINTS)
+    nodes, weights = _quadrature()
     top = np.minimum(radii, h_1)[:, None]
     x = top * (nodes + 1) / 2
     s = np.sqrt(np.maximum(radii[:, None] ** 2 - x**2, 0.0))
