@@ -14,6 +14,7 @@ from rich.text import Text
 
 from gfm_ase._version import __version__
 from gfm_ase.commands import data
+from gfm_ase.commands.analyse import analyse
 from gfm_ase.commands.compare import compare
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plan": plan,
     "evaluate": evaluate,
     "md": md,
+    "analyse": analyse,
     "relax": relax,
     "screen": screen,
     "neb": neb,

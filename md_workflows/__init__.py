@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from md_workflows.batched.engine import BatchedEngine
     from md_workflows.cell import CellSettings
     from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for, evaluate_many, relax_many
+    from md_workflows.h5_frames import H5Writer, read_h5
     from md_workflows.integrators import (
         ENSEMBLES,
         NPT,
@@ -49,6 +50,7 @@ _HOME = {
     "Engine": "engine",
     "EnsembleSettings": "integrators",
     "Langevin": "integrators",
+    "H5Writer": "h5_frames",
     "MDFiles": "md_files",
     "MDResult": "md",
     "MDSettings": "md",
@@ -77,6 +79,7 @@ _HOME = {
     "neb_many": "bands",
     "parse_settings": "settings",
     "progress_bar": "progress",
+    "read_h5": "h5_frames",
     "read_structure": "structures",
     "read_structures": "structures",
     "relax": "relaxation",
@@ -99,6 +102,7 @@ __all__ = [
     "EnergySummary",
     "Engine",
     "EnsembleSettings",
+    "H5Writer",
     "Langevin",
     "MDFiles",
     "MDResult",
@@ -124,6 +128,7 @@ __all__ = [
     "neb_many",
     "parse_settings",
     "progress_bar",
+    "read_h5",
     "read_structure",
     "read_structures",
     "relax",

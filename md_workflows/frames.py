@@ -4,7 +4,9 @@ A writer appends; `mark` tells the length reached, `rewind` brings a file back t
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ _ULM_HEADER = 48  # bytes: magic, version, number of items, position of the tabl
 
 @dataclass(frozen=True)
 class Mark:
-    """The length of a file in bytes and, for .traj, its header (hexadecimal) at that length."""
+    """The length of a file in bytes; for .traj its header (hexadecimal) at that length, for .h5 frames by group."""
 
     size: int
     header: str = ""
+    frames: dict[str, int] | None = None
 
 
 def frame_of(atoms: Atoms, **info: float) -> Atoms:
@@ -34,18 +37,20 @@ def frame_of(atoms: Atoms, **info: float) -> Atoms:
     """
     frame = atoms.copy()
     frame.info.update(info)
-    results: dict[str, Any] = {}
-    for name in ("energy", "free_energy", "forces", "stress"):
-        value = _known(atoms, name)
-        if value is not None:
-            results[name] = value
-    frame.calc = SinglePointCalculator(frame, **results)
+    frame.calc = SinglePointCalculator(frame, **known_results(atoms))
     return frame
+
+
+def known_results(atoms: Atoms) -> dict[str, Any]:
+    """Energies, forces and stress that the calculator of `atoms` holds for them, copied; nothing is computed."""
+    found = {name: _known(atoms, name) for name in ("energy", "free_energy", "forces", "stress")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _known(atoms: Atoms, name: str) -> Any:
     calculator = atoms.calc
-    if calculator is None or name not in getattr(calculator, "implemented_properties", ()):
+    held = (*getattr(calculator, "implemented_properties", ()), *getattr(calculator, "results", ()))
+    if calculator is None or name not in held:
         return None
     value = calculator.get_property(name, atoms, allow_calculation=False)
     return None if value is None else np.array(value) if np.ndim(value) else float(value)
@@ -103,7 +108,13 @@ class ExtxyzWriter(FrameWriter):
         self._handle.close()
 
 
-WRITERS: dict[str, type[FrameWriter]] = {".traj": TrajWriter, ".extxyz": ExtxyzWriter}
+def _h5_writer(path: Path) -> FrameWriter:
+    from md_workflows.h5_frames import H5Writer
+
+    return H5Writer(path)
+
+
+WRITERS: dict[str, Callable[[Path], FrameWriter]] = {".traj": TrajWriter, ".extxyz": ExtxyzWriter, ".h5": _h5_writer}
 
 
 def frame_writer(path: Path) -> FrameWriter:
@@ -116,12 +127,18 @@ def check_suffix(path: Path) -> None:
     """Raise ValueError when frames cannot be written to a file of this name."""
     if path.suffix not in WRITERS:
         raise ValueError(f"the trajectory {path} has to end in one of {', '.join(WRITERS)}.")
+    if path.suffix == ".h5" and find_spec("h5py") is None:
+        raise ValueError(f"{path}: HDF5 needs the extra: pip install gfm-ase[hdf5]")
 
 
 def mark_file(path: Path) -> Mark:
     """Sync `path` to the disk and return its length; a missing file has length 0."""
     if not path.exists():
         return Mark(0)
+    if path.suffix == ".h5":
+        from md_workflows.h5_frames import mark_h5
+
+        return mark_h5(path)
     sync_file(path)
     with path.open("rb") as handle:
         header = handle.read(_ULM_HEADER).hex() if path.suffix == ".traj" else ""
@@ -135,14 +152,24 @@ def rewind_file(path: Path, mark: Mark) -> None:
         ValueError: the file is missing or shorter than the mark, so that frames or rows have been lost.
     """
     size = path.stat().st_size if path.exists() else 0
-    if size < mark.size:
-        raise ValueError(
-            f"{path} has {size} bytes, but the saved state knows of {mark.size}: it was changed or removed "
-            "since; put it back, or start again with on_existing='overwrite'."
-        )
+    if size < mark.size and (mark.frames is None or size == 0):
+        raise lost(path, f"{size} bytes", mark.size)
     if mark.size == 0:
         path.unlink(missing_ok=True)
+        return
+    if mark.frames is not None:
+        from md_workflows.h5_frames import rewind_h5
+
+        rewind_h5(path, mark)
         return
     with path.open("r+b") as handle:
         handle.truncate(mark.size)
         handle.write(bytes.fromhex(mark.header))
+
+
+def lost(path: Path, has: str, known: int) -> ValueError:
+    """The error for a file that `has` less than what is `known` of it."""
+    return ValueError(
+        f"{path} has {has}, but the saved state knows of {known}: it was changed or removed "
+        "since; put it back, or start again with on_existing='overwrite'."
+    )

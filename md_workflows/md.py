@@ -1,7 +1,8 @@
 """Molecular dynamics on ASE's integrators, with restarts that continue exactly where a run stopped."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -9,6 +10,9 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
+from md_workflows.analysis.registry import Wish
+from md_workflows.analysis.reporter import Reporter
+from md_workflows.analysis.reporting import Reporting
 from md_workflows.attached import forget, with_calculator
 from md_workflows.frames import frame_of
 from md_workflows.integrators import AnyEnsemble, Integrator, build_integrator
@@ -60,7 +64,8 @@ class MDResult:
 
     atoms: the final ones, with velocities and the last results · steps: since the very beginning ·
     steps_run: by this call · time_fs: since the very beginning · temperature_K: the last, as ASE counts it ·
-    files: what was written.
+    files: what was written · reports: by name, what reporters have found since the very beginning ·
+    unwritten: those that have seen too little for a table, and why.
     """
 
     atoms: Atoms
@@ -70,6 +75,8 @@ class MDResult:
     temperature_K: float
     energies: EnergySummary
     files: MDFiles
+    reports: Mapping[str, Reporter] = field(default_factory=dict)
+    unwritten: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_md(
@@ -80,12 +87,15 @@ def run_md(
     files: MDFiles | str | Path | None = None,
     on_existing: OnExisting = "error",
     progress: ProgressCallback | None = None,
+    reporters: Sequence[Wish] = (),
 ) -> MDResult:
     """Run molecular dynamics; the given atoms stay untouched.
 
     files: the trajectory's name, from which those of log and state follow (`MDFiles.beside`), or each by
     itself. on_existing: what to do when one of them exists: refuse, continue from the state, or start again.
     "restart" without any file starts from the beginning: one command can be submitted again and again.
+    reporters: names of `md_workflows.analysis`, or mappings of "name" and settings; they observe the run, and their
+    tables are written beside the trajectory whenever the state is.
 
     A run that was killed and restarted gives the same bits as one that was not, if the calculator does: it is
     reset whenever a state is written, so its `reset()` has to forget all it keeps from earlier steps
@@ -95,13 +105,17 @@ def run_md(
         ValueError: no calculator, unusable atoms, files that exist, a state of another run or calculator.
         MDStoppedError: energy, forces or positions stopped being finite, or the calculator raised.
     """
-    run = _Run.prepare(with_calculator(atoms, calculator), settings, _files(files), on_existing)
+    files = _files(files)
+    reporting = Reporting(reporters, files.trajectory)
+    files = replace(files, reports=reporting.paths)
+    run = _Run.prepare(with_calculator(atoms, calculator), settings, files, reporting, on_existing)
     dynamics = run.integrator.dynamics
     guard = Guard(run.atoms, run.files.last_good)
     with closing(Recorder(run.files, settings.trajectory_interval, settings.log_interval)) as recorder:
         for step in guard.advance(dynamics, settings.steps - run.first):
             if step > run.first or not run.recorded:
                 recorder.record(run.atoms, step, step * settings.timestep_fs)
+                reporting.observe(run.atoms, step, step * settings.timestep_fs)
                 if step % settings.state_interval == 0 or step == settings.steps:
                     run.save(recorder, step)
             if progress is not None:
@@ -116,21 +130,25 @@ class _Run:
     atoms: Atoms
     settings: MDSettings
     files: MDFiles
+    reporting: Reporting
     integrator: Integrator
     first: int
     recorded: bool
     start_energy: float
 
     @classmethod
-    def prepare(cls, atoms: Atoms, settings: MDSettings, files: MDFiles, on_existing: OnExisting) -> "_Run":
+    def prepare(
+        cls, atoms: Atoms, settings: MDSettings, files: MDFiles, reporting: Reporting, on_existing: OnExisting
+    ) -> "_Run":
         _check(atoms, settings, files, on_existing)
+        reporting.check(atoms)
         state = _state_to_continue(files, on_existing)
         if state is None:
-            return cls._begin(atoms, settings, files)
-        return cls._continue(atoms, settings, files, state)
+            return cls._begin(atoms, settings, files, reporting)
+        return cls._continue(atoms, settings, files, reporting, state)
 
     @classmethod
-    def _begin(cls, atoms: Atoms, settings: MDSettings, files: MDFiles) -> "_Run":
+    def _begin(cls, atoms: Atoms, settings: MDSettings, files: MDFiles, reporting: Reporting) -> "_Run":
         temperature = settings.initial_temperature_K
         if temperature is None and not has_velocities(atoms):
             temperature = settings.ensemble.thermostat_temperature
@@ -138,7 +156,7 @@ class _Run:
             thermal_momenta(atoms, temperature, settings.velocity_seed)
         integrator = build_integrator(atoms, settings.timestep_fs, settings.ensemble)
         start_energy = _refresh(atoms) + float(atoms.get_kinetic_energy())
-        run = cls(atoms, settings, files, integrator, 0, False, start_energy)
+        run = cls(atoms, settings, files, reporting, integrator, 0, False, start_energy)
         for path in files.present:
             path.unlink()
         if files.state is not None:  # from here on a restart is possible
@@ -146,8 +164,10 @@ class _Run:
         return run
 
     @classmethod
-    def _continue(cls, atoms: Atoms, settings: MDSettings, files: MDFiles, state: MDState) -> "_Run":
-        check_same(state.fingerprint, _fingerprint(atoms, settings), Path(str(files.state)))
+    def _continue(
+        cls, atoms: Atoms, settings: MDSettings, files: MDFiles, reporting: Reporting, state: MDState
+    ) -> "_Run":
+        check_same(state.fingerprint, _fingerprint(atoms, settings, reporting), Path(str(files.state)))
         if state.step > settings.steps:
             raise ValueError(
                 f"{files.state} is at step {state.step} already, but only {settings.steps} steps are asked "
@@ -163,10 +183,12 @@ class _Run:
         integrator.dynamics.nsteps = state.step
         _check_same_calculator(_refresh(atoms), state, len(atoms))
         rewind(files, state.marks)
-        return cls(atoms, settings, files, integrator, state.step, state.recorded, state.start_energy)
+        reporting.restore(state.reports)
+        return cls(atoms, settings, files, reporting, integrator, state.step, state.recorded, state.start_energy)
 
     def save(self, recorder: Recorder, step: int) -> None:
         """Write the state once what it marks is on the disk, then let the calculator forget its past."""
+        self.reporting.write()
         if self.files.state is not None:
             self._state(step, True, recorder.marks()).save(self.files.state)
         if step < self.settings.steps:
@@ -185,7 +207,8 @@ class _Run:
             potential_energy=float(self.atoms.get_potential_energy()),
             start_energy=self.start_energy,
             marks=lengths,
-            fingerprint=_fingerprint(self.atoms, self.settings),
+            fingerprint=_fingerprint(self.atoms, self.settings, self.reporting),
+            reports=self.reporting.state(),
         )
 
     def result(self) -> MDResult:
@@ -202,6 +225,8 @@ class _Run:
             temperature_K=float(self.atoms.get_temperature()),
             energies=EnergySummary(potential, kinetic, total, drift),
             files=self.files,
+            reports=self.reporting.reporters,
+            unwritten=self.reporting.unwritten,
         )
 
 
@@ -247,8 +272,9 @@ def _state_to_continue(files: MDFiles, on_existing: OnExisting) -> MDState | Non
     return MDState.load(files.state)
 
 
-def _fingerprint(atoms: Atoms, settings: MDSettings) -> dict[str, Any]:
-    return fingerprint(atoms, settings.model_dump(mode="json", exclude={"steps"}))
+def _fingerprint(atoms: Atoms, settings: MDSettings, reporting: Reporting) -> dict[str, Any]:
+    told = settings.model_dump(mode="json", exclude={"steps"})
+    return fingerprint(atoms, told | ({"reporters": reporting.settings} if reporting.settings else {}))
 
 
 def _check_same_calculator(energy: float, state: MDState, n_atoms: int) -> None:

@@ -1,7 +1,7 @@
 """The files of a molecular dynamics run, and the recorder that writes trajectory and log."""
 
 import csv
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -35,11 +35,15 @@ LOG_COLUMNS = (
 
 @dataclass(frozen=True)
 class MDFiles:
-    """Where a run writes frames (.traj or .extxyz), log (CSV) and the state to restart from; or None."""
+    """Where a run writes frames (.traj, .extxyz or .h5), log (CSV) and the state to restart from, or None.
+
+    reports: tables of reporters; `run_md` names them after the trajectory.
+    """
 
     trajectory: Path | None = None
     log: Path | None = None
     state: Path | None = None
+    reports: tuple[Path, ...] = ()
 
     @classmethod
     def beside(cls, trajectory: str | Path) -> "MDFiles":
@@ -71,7 +75,7 @@ class MDFiles:
             )
 
     def _all(self) -> list[Path]:
-        return [path for path in (getattr(self, field.name) for field in fields(self)) if path is not None]
+        return [path for path in (self.trajectory, self.log, self.state, *self.reports) if path is not None]
 
 
 class Recorder:
@@ -100,7 +104,9 @@ class Recorder:
         """The lengths of both files, once all of them is on the disk."""
         if self._log is not None:
             self._log.flush()
-        return marks(self._files)
+        if self._frames is None:
+            return marks(self._files)
+        return marks(MDFiles(log=self._files.log)) | {"trajectory": self._frames.mark()}
 
     def close(self) -> None:
         """Close both files."""

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from md_workflows.frames import Mark
 FORMAT = "gfm-ase molecular dynamics state"
 VERSION = 1
 _VARIABLE = "variable/"
+_REPORT = "report/"
 
 Array = NDArray[np.float64]
 
@@ -26,7 +27,8 @@ class MDState:
     """Everything the next step depends on, and how far the files had come.
 
     positions [N,3] Å · momenta [N,3] ASE units · cell [3,3] Å · variables: the integrator's own, by name ·
-    random: state of the random generator · recorded: frame and log row of `step` are in the files.
+    random: state of the random generator · reports: those of the reporters · recorded: frame and log row of `step`
+    are in the files.
     Energies in eV; `start_energy` is the total energy at step 0.
     """
 
@@ -41,6 +43,7 @@ class MDState:
     start_energy: float
     marks: dict[str, Mark]
     fingerprint: dict[str, Any]
+    reports: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write beside and rename."""
@@ -55,8 +58,9 @@ class MDState:
             "marks": {name: asdict(mark) for name, mark in self.marks.items()},
             "fingerprint": self.fingerprint,
         }
-        arrays = {"positions": self.positions, "momenta": self.momenta, "cell": self.cell}
+        arrays: dict[str, NDArray[Any]] = {"positions": self.positions, "momenta": self.momenta, "cell": self.cell}
         arrays |= {_VARIABLE + name: value for name, value in self.variables.items()}
+        arrays |= {_REPORT + name: value for name, value in self.reports.items()}
 
         def write(handle: IO[bytes]) -> None:
             np.savez(handle, allow_pickle=False, manifest=np.array(json.dumps(manifest)), **arrays)
@@ -95,6 +99,7 @@ class MDState:
             **{key: manifest[key] for key in keys},
             marks={name: Mark(**mark) for name, mark in manifest["marks"].items()},
             variables={k.removeprefix(_VARIABLE): v for k, v in arrays.items() if k.startswith(_VARIABLE)},
+            reports={k.removeprefix(_REPORT): v for k, v in arrays.items() if k.startswith(_REPORT)},
             positions=arrays["positions"],
             momenta=arrays["momenta"],
             cell=arrays["cell"],

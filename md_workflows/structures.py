@@ -40,6 +40,10 @@ def read_structure(path: Path, index: int = -1) -> Atoms:
         ValueError: the file is missing, holds no such frame, or is of no format that ASE reads.
     """
     _check_files([path])
+    if path.suffix == ".h5":
+        from md_workflows.h5_frames import read_h5
+
+        return read_h5(path, index)
     try:
         return read(path, index=index)
     except UnknownFileTypeError:

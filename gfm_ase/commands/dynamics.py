@@ -38,12 +38,21 @@ INITIAL_TEMPERATURE: TypeAlias = Annotated[
 SEED: TypeAlias = Annotated[int, typer.Option("--seed", help="Of the velocities and of langevin's noise.")]
 OUTPUT: TypeAlias = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Trajectory (.traj or .extxyz); log .csv and state .state.npz beside it."),
+    typer.Option("--output", "-o", help="Trajectory (.traj, .extxyz or .h5); log .csv and state .state.npz beside it."),
 ]
 FRAME_INTERVAL: TypeAlias = Annotated[int, typer.Option("--trajectory-interval", help="Steps from frame to frame.")]
 LOG_INTERVAL: TypeAlias = Annotated[int, typer.Option("--log-interval", help="Steps from row to row of the log.")]
 STATE_INTERVAL: TypeAlias = Annotated[
     int, typer.Option("--state-interval", help="Steps from state to state that a restart can begin at.")
+]
+REPORT: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        help="Observe the run, and write tables beside the trajectory (NAME.rdf.csv, ...): by commas, temperature, "
+        "energy, pressure, rdf, msd, vacf.",
+        show_default=False,
+    ),
 ]
 RESTART: TypeAlias = Annotated[
     bool, typer.Option("--restart", help="Continue exactly where the output stopped; begin if there is none.")

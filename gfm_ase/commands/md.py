@@ -28,6 +28,7 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     trajectory_interval: dynamics.FRAME_INTERVAL = 10,
     log_interval: dynamics.LOG_INTERVAL = 10,
     state_interval: dynamics.STATE_INTERVAL = 100,
+    report: dynamics.REPORT = None,
     restart: dynamics.RESTART = False,
     overwrite: dynamics.OVERWRITE = False,
     index: FRAME = -1,
@@ -46,13 +47,13 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     given = locals()
     settings = md_workflows.parse_settings(md_workflows.MDSettings, _values(given))
     on_existing = _on_existing(restart, overwrite)
+    reporters = [] if report is None else [name.strip() for name in report.split(",")]
     atoms = md_workflows.read_structure(structure, index)
     driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
     console = Console()
     with md_workflows.progress_bar("molecular dynamics", "steps", console) as bar:
-        result = md_workflows.run_md(
-            atoms, settings, calculator=driver, files=output, on_existing=on_existing, progress=bar
-        )
+        asked: dict[str, Any] = {"on_existing": on_existing, "progress": bar, "reporters": reporters}
+        result = md_workflows.run_md(atoms, settings, calculator=driver, files=output, **asked)
     announce(console, *_report(result))
 
 
@@ -93,4 +94,6 @@ def _report(result: Any) -> list[str]:
         f"Trajectory: {result.files.trajectory}",
         f"Log: {result.files.log}",
         f"State: {result.files.state}",
+        *(f"Report: {path}" for path in result.files.reports if path.exists()),
+        *(f"Left out: {reason}" for reason in result.unwritten.values()),
     ]

@@ -89,6 +89,7 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def test_there_are_the_commands_promised() -> None:
     assert sorted(COMMANDS) == [
+        "analyse",
         "compare",
         "evaluate",
         "export",
@@ -200,6 +201,11 @@ def test_md_relax_and_screen(here: Path) -> None:
     told = run("md", "model.safetensors", "test.extxyz", "--temperature-K", "100", "--steps", "6", "-o", "md.traj")
     assert "6 steps, 6 fs" in told
     assert len(read("md.traj", index=":")) >= 1
+
+    words = ("--steps", "6", "--ensemble", "nve", "--report", "rdf,msd", "-o", "told.h5")
+    told = run("md", "model.safetensors", "test.extxyz", *words)
+    assert "Report: told.rdf.csv" in told
+    assert "Left out: the report msd needs at least three frames, 1 were seen" in told
 
     result = CliRunner().invoke(app, ["relax", "model.safetensors", "test.extxyz", "--fmax", "0.2", "--cell"])
     assert result.exit_code in {0, 1}, result.output

@@ -1,0 +1,1 @@
+"""What trajectories tell: temperature, pressure, structure, diffusion, vibrations; during a run and afterwards."""
