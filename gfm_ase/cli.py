@@ -16,6 +16,7 @@ from gfm_ase._version import __version__
 from gfm_ase.commands import data
 from gfm_ase.commands.analyse import analyse
 from gfm_ase.commands.compare import compare
+from gfm_ase.commands.doctor import doctor
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "neb": neb,
     "export": export,
     "inspect": inspect,
+    "doctor": doctor,
 }
 
 app = typer.Typer(

@@ -91,6 +91,7 @@ def test_there_are_the_commands_promised() -> None:
     assert sorted(COMMANDS) == [
         "analyse",
         "compare",
+        "doctor",
         "evaluate",
         "export",
         "inspect",
