@@ -26,6 +26,7 @@ def state(subject: Subject) -> Finding:
     worst = Worst("rounding, as for invariances: neighbour lists kept from before may order sums otherwise")
     structures = list(subject.structures.items())
     fresh = {name: subject.answer(atoms) for name, atoms in structures}
+    bounds_of = {name: subject.bounds(atoms, fresh[name]) for name, atoms in structures}
     if len(structures) == 1:  # the same atoms, squeezed: the likeliest to be taken for the same
         other = structures[0][1].copy()
         other.positions *= 0.97
@@ -33,10 +34,13 @@ def state(subject: Subject) -> Finding:
         structures.append(("", other))
     for name, atoms in [*structures, *reversed(structures)]:
         stirred = moved(atoms, np.random.default_rng(subject.seed + 5).normal(0, 0.05, atoms.positions.shape))
+        after_another = subject.answer(atoms, fresh=False)
         subject.answer(stirred, fresh=False)
-        later = subject.answer(atoms, fresh=False)
+        after_itself = subject.answer(atoms, fresh=False)
         if name:
-            worst.add_answers(f"{name} after others", later, fresh[name], subject.bounds(atoms, fresh[name]))
+            bounds = bounds_of[name]
+            worst.add_answers(f"{name} after another", after_another, fresh[name], bounds)
+            worst.add_answers(f"{name} after itself, stirred", after_itself, fresh[name], bounds)
     return worst.finding("the same whatever was asked before", "remembers what was asked before")
 
 

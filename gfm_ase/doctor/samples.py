@@ -21,7 +21,7 @@ def own_structures(calculator: Any) -> dict[str, Atoms]:
     """Golden structures of a checkpoint: its maker chose them, mostly from the training data."""
     manifest = getattr(calculator, "manifest", None)
     golden = [] if manifest is None else [each for each in manifest.golden if each.head == calculator.head]
-    return {f"golden {index} {each.atoms().symbols}": each.atoms() for index, each in enumerate(golden)}
+    return {f"golden {index} {each.atoms().get_chemical_formula()}": each.atoms() for index, each in enumerate(golden)}
 
 
 def made_structures(symbols: Sequence[str]) -> dict[str, Atoms]:

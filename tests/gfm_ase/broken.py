@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
-from ase.neighborlist import neighbor_list
+
+from potentials.neighbours import neighbour_list
 
 
 class Sound(Calculator):  # type: ignore[misc]
     """Morse pairs that fade out with three derivatives at 6 Å; energy, forces and stress by hand."""
 
-    implemented_properties = ["energy", "forces", "stress"]
-    cutoff = 6.0
+    implemented_properties = ("energy", "forces", "stress")
+    cutoff = r_max = 6.0
 
     def curve(self, d: Any) -> tuple[Any, Any]:
         """Energy of a pair and its slope."""
@@ -28,7 +29,9 @@ class Sound(Calculator):  # type: ignore[misc]
 
     def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
-        i, j, vectors = neighbor_list("ijD", self.atoms, 1.1 * self.cutoff)
+        pairs = neighbour_list(self.atoms.positions, self.atoms.cell.array, self.atoms.pbc, 1.1 * self.cutoff)
+        i, j = pairs.centre, pairs.neighbour
+        vectors = self.atoms.positions[j] - self.atoms.positions[i] + pairs.shift @ self.atoms.cell.array
         seen = vectors * self.stretch()
         d = np.linalg.norm(seen, axis=1)
         inside = d < self.cutoff
