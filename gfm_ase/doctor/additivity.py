@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from gfm_ase.doctor.findings import Finding
+from gfm_ase.doctor.findings import Finding, Verdict
 from gfm_ase.doctor.judging import Worst
 from gfm_ase.doctor.subject import HARMFUL_ENERGY, HARMFUL_FORCE, Bounds, Subject, moved
 
@@ -23,6 +23,9 @@ def isolated_atoms(subject: Subject) -> Finding:
         worst.add_answers(f"a lone {symbol} elsewhere", there, here, limits)
         what = f"force on a lone {symbol}"
         worst.add(what, here.forces, 0.0, bound=1e-10, harmful=HARMFUL_FORCE, unit="eV/Å")
+    if subject.needs_cell:
+        detail = f"refuses structures without a cell ({subject.needs_cell}); all such were put into cells with vacuum"
+        return Finding(Verdict.WARN, detail, source="structures that repeat nowhere are structures, too")
     return worst.finding(f"{len(symbols)} elements have finite energies and no forces", "a lone atom is not alone")
 
 

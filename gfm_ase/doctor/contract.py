@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from gfm_ase.doctor.findings import Finding, Skipped, Verdict
 from gfm_ase.doctor.subject import Subject, own_potential
 
@@ -25,7 +27,8 @@ def contract(subject: Subject) -> Finding:
         raise Skipped("it looks inside a potential of gfm-ase, which this is not")
     from potentials.testing import CONTRACT, PotentialUnderTest
 
-    inside = PotentialUnderTest.of(potential)
+    # the calculator's weights ask for no gradients; some of these checks do
+    inside = PotentialUnderTest.of(copy.deepcopy(potential).requires_grad_(requires_grad=True))
     failures = []
     for name in INSIDE:
         try:

@@ -10,9 +10,10 @@ from ase import Atoms
 
 from gfm_ase.doctor.calculators import in_words, known_elements, told_cutoff
 from gfm_ase.doctor.checks import CHECKS, Check
+from gfm_ase.doctor.dimers import dimer
 from gfm_ase.doctor.findings import Finding, Report, Row, Skipped, Verdict
 from gfm_ase.doctor.samples import completed, made_structures, own_structures
-from gfm_ase.doctor.subject import Subject
+from gfm_ase.doctor.subject import VACUUM, Subject
 from md_workflows.attached import forget
 from md_workflows.progress import ProgressCallback
 from md_workflows.structures import one_line
@@ -55,6 +56,7 @@ def examine(
     subject = Subject(
         calculator, used, refused, known, told_cutoff(calculator), [_bare(atoms) for atoms in training], quick=quick
     )
+    subject.needs_cell = _needs_cell(subject)
     rows = []
     for index, (name, check) in enumerate(chosen.items()):
         if progress is not None:
@@ -65,6 +67,24 @@ def examine(
     left_out = len(usable) - len(used)
     facts = _facts(subject, left_out)
     return Report(in_words(calculator), facts, tuple(rows), time.perf_counter() - start)
+
+
+def _needs_cell(subject: Subject) -> str:
+    """What the calculator raises on two atoms without a cell, where it answers on them in one; else nothing."""
+    symbol = next(iter(subject.structures.values())).get_chemical_symbols()[0]
+    pair = dimer((symbol, symbol), 2.5)
+    try:
+        subject.answer(pair)
+    except Exception as error:
+        reason = one_line(error)
+    else:
+        return ""
+    pair.cell, pair.pbc = [VACUUM] * 3, True
+    try:
+        subject.answer(pair)
+    except Exception:  # then cells are not what it lacks, and each check will tell
+        return ""
+    return reason
 
 
 def _row(name: str, check: Check, subject: Subject) -> Row:

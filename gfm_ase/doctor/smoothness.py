@@ -97,16 +97,18 @@ def _halved(at: At, low: float, high: float, column: int) -> tuple[float, float,
     odd = int(np.argmax(_off_the_line(np.diff(values)))) if np.isfinite(values).all() else _broken(values)
     low, high = float(places[odd]), float(places[odd + 1])
     ends = float(values[odd]), float(values[odd + 1])
-    steepness = 0.0
+    # a jump against the slope makes a half change less, not more: halves are compared with what a slope would make
+    smooth, steepness = float(np.median(np.diff(values))), 0.0
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         value = float(at([middle])[0, column])
-        left, right = abs(value - ends[0]), abs(ends[1] - value)
-        if not left <= right:
-            high, ends, other = middle, (ends[0], value), right
+        smooth *= 0.5
+        left, right = value - ends[0], ends[1] - value
+        if not abs(left - smooth) <= abs(right - smooth):
+            high, ends, steepness = middle, (ends[0], value), abs(right)
         else:
-            low, ends, other = middle, (value, ends[1]), left
-        steepness = other  # the quieter half: a smooth function changes about as much in the other
+            low, ends, steepness = middle, (value, ends[1]), abs(left)
+        # the quieter half tells what a smooth function changes in the other
     return abs(ends[1] - ends[0]), 0.5 * (low + high), steepness
 
 

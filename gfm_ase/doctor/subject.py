@@ -27,6 +27,9 @@ ROUNDING = 1e-10
 NOISE_FACTOR = 100.0
 """Noise is a standard deviation of a few points; two evaluations elsewhere may differ by this many of it."""
 
+VACUUM = 30.0
+"""Å around structures without a cell, for calculators that need one."""
+
 BATCH_ATOMS = 1024
 """In one batch of `Subject.many`."""
 
@@ -83,6 +86,7 @@ class Subject:
         training: structures it was trained on, where they were given.
         seed: of all random directions.
         quick: fewer structures, directions and steps.
+        needs_cell: what it raises on structures without a cell; these are then asked for in cells with 30 Å of vacuum.
         calls: structures asked so far.
         first_call: seconds, and atoms, of the first.
         kept: what several checks need, by name.
@@ -96,6 +100,7 @@ class Subject:
     training: Sequence[Atoms] = ()
     seed: int = 0
     quick: bool = False
+    needs_cell: str = ""
     calls: int = 0
     first_call: tuple[float, int] | None = None
     kept: dict[str, Any] = field(default_factory=dict)
@@ -106,6 +111,8 @@ class Subject:
         Energies are free energies where there are any: these are what forces are derivatives of.
         """
         work = atoms.copy()
+        if self.needs_cell and not work.pbc.any():
+            work.cell, work.pbc = np.diag(np.ptp(work.positions, axis=0) + VACUUM), True
         work.calc = self.calculator
         if fresh:
             forget(self.calculator)

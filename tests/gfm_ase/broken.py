@@ -134,3 +134,9 @@ class RefusesLoneAtoms(Sound):
     def break_it(self) -> None:
         if len(self.atoms) == 1:
             raise RuntimeError("no neighbours in [here]")
+
+
+class NeedsCell(Sound):
+    def break_it(self) -> None:
+        if not self.atoms.pbc.any():
+            raise ValueError("a cell, please")

@@ -79,6 +79,14 @@ def test_an_exception_is_a_row_with_its_reason(copper: dict[str, Atoms]) -> None
     assert row.finding.detail == "the calculator raised RuntimeError: no neighbours in [here]"
 
 
+def test_a_calculator_that_needs_a_cell_gets_one(copper: dict[str, Atoms]) -> None:
+    checks = ["isolated_atoms", "dimer_scan", "separated"]
+    report = examine(broken.NeedsCell(), copper, quick=True, only=checks)
+    verdicts = {row.name: row.verdict for row in report.rows}
+    assert verdicts == {"isolated_atoms": Verdict.WARN, "dimer_scan": Verdict.PASS, "separated": Verdict.PASS}
+    assert "refuses structures without a cell (ValueError: a cell, please)" in report.rows[0].finding.detail
+
+
 def test_emt_warns_for_its_cutoff_alone() -> None:
     """It ends where its Fermi function is 1e-4; the logarithm of a lone pair's density makes 1 meV of that."""
     report = examine(EMT(), elements=["Cu", "Al"], quick=True)

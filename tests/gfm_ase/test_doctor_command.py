@@ -64,7 +64,7 @@ def test_training_files_tell_what_lies_outside(copper: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "nothing to examine: give a checkpoint, or --calculator module:callable"),
+        (("--quick",), "nothing to examine: give a checkpoint, or --calculator module:callable"),
         (("model.safetensors", *EMT), "are both given; leave one out"),
         (("model.safetensors", "--set", "device=cpu"), "--set is for --calculator"),
         ((*EMT, "--head", "emt"), "are for checkpoints; use --set KEY=VALUE"),
@@ -74,7 +74,7 @@ def test_training_files_tell_what_lies_outside(copper: str, tmp_path: Path) -> N
         (("--calculator", "emt"), "is not of the form module:callable"),
         (("--calculator", "ase.calculators.emt:EMTT"), "is not there"),
         ((*EMT, "--set", "colour"), "is not of the form KEY=VALUE"),
-        ((*EMT, "--set", "fixed_cutoff=1"), "cannot be made"),
+        (("--calculator", "ase.calculators.mixing:SumCalculator"), "cannot be made"),
         (("--calculator", "builtins:dict"), "gives a dict, which is no ASE calculator"),
     ],
 )
