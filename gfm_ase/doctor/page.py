@@ -87,7 +87,8 @@ def _row(row: Row) -> str:
     if row.verdict in {Verdict.WARN, Verdict.FAIL}:
         found += f'<p class="remedy">{escape(check.remedy)}</p>'
     if finding.source:
-        found += f'<p class="source">Threshold: {escape(finding.source)}.</p>'
+        source = escape(finding.source)
+        found += f'<details class="source"><summary>where the threshold comes from</summary>{source}.</details>'
     return (
         f'<tr class="{row.verdict}"><td><span class="badge {row.verdict}">{row.verdict}</span></td>'
         f'<td class="check"><b>{escape(row.title)}</b><span>{escape(check.meaning)}</span></td>'

@@ -23,9 +23,10 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { color: var(--soft); font-weight: 600; text-align: left; border-bottom: 2px solid var(--line); padding: 5px 10px; }
 td { padding: 9px 10px; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
 th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.check { width: 32%; } td.check b { display: block; } td.check span, .soft, figcaption { color: var(--soft); }
+td.check { width: 30%; } td.check b { display: block; } td.check span, .soft, figcaption { color: var(--soft); }
 td.check span { font-size: 13px; }
-td.found { width: 38%; } td.found p { margin: 6px 0 0; } td.found .source { font-size: 12.5px; color: var(--soft); }
+td.found { width: 44%; } td.found p { margin: 6px 0 0; } td.found .source { font-size: 12.5px; color: var(--soft); margin-top: 3px; }
+td.found summary { cursor: pointer; }
 td.found .remedy { border-left: 3px solid var(--warn); padding-left: 9px; }
 tr.fail .remedy { border-color: var(--fail); }
 .badge { display: inline-block; min-width: 62px; text-align: center; border-radius: 5px; padding: 1px 7px; color: #fff;
