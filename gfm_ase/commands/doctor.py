@@ -19,20 +19,23 @@ FILES = Annotated[
     ),
 ]
 
+CALCULATOR = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:CALLABLE",
+        help="Examine another ASE calculator, made by calling this: ase.calculators.emt:EMT. Its code is run.",
+    ),
+]
+SETTINGS = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of --calculator, such as device=cpu; many times."),
+]
+
 
 def doctor(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     files: FILES = None,
-    calculator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:CALLABLE",
-            help="Examine another ASE calculator, made by calling this: ase.calculators.emt:EMT. Its code is run.",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of --calculator, such as device=cpu; many times."),
-    ] = None,
+    calculator: CALCULATOR = None,
+    settings: SETTINGS = None,
     elements: Annotated[
         str | None,
         typer.Option(help="Symbols that it knows, such as Cu,Al, where it does not tell itself.", show_default=False),

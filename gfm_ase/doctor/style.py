@@ -25,7 +25,8 @@ td { padding: 9px 10px; border-bottom: 1px solid var(--line); vertical-align: to
 th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.check { width: 30%; } td.check b { display: block; } td.check span, .soft, figcaption { color: var(--soft); }
 td.check span { font-size: 13px; }
-td.found { width: 44%; } td.found p { margin: 6px 0 0; } td.found .source { font-size: 12.5px; color: var(--soft); margin-top: 3px; }
+td.found { width: 44%; } td.found p { margin: 6px 0 0; }
+td.found .source { font-size: 12.5px; color: var(--soft); margin-top: 3px; }
 td.found summary { cursor: pointer; }
 td.found .remedy { border-left: 3px solid var(--warn); padding-left: 9px; }
 tr.fail .remedy { border-color: var(--fail); }
