@@ -31,19 +31,22 @@ SETTINGS = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of --calculator, such as device=cpu; many times."),
 ]
 
+TRAINING = Annotated[
+    list[Path] | None,
+    typer.Option(help="Files of structures it was trained on, to tell what lies outside of them; many times."),
+]
+ELEMENTS = Annotated[
+    str | None,
+    typer.Option(help="Symbols that it knows, such as Cu,Al, where it does not tell itself.", show_default=False),
+]
+
 
 def doctor(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     files: FILES = None,
     calculator: CALCULATOR = None,
     settings: SETTINGS = None,
-    elements: Annotated[
-        str | None,
-        typer.Option(help="Symbols that it knows, such as Cu,Al, where it does not tell itself.", show_default=False),
-    ] = None,
-    training: Annotated[
-        list[Path] | None,
-        typer.Option(help="Files of structures it was trained on, to tell what lies outside of them; many times."),
-    ] = None,
+    elements: ELEMENTS = None,
+    training: TRAINING = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="CHECK", help="Make this check alone; may be given many times."),
