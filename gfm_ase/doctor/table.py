@@ -20,8 +20,8 @@ def table_of(report: Report) -> Table:
     """A row for each check; texts are shown as they are, for names of structures may hold brackets."""
     table = Table(title=f"Examination of {report.subject}", title_justify="left", caption_justify="left")
     for column in ("", "check", "number", "threshold", "found"):
-        number = column in {"number", "threshold"}
-        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        digits = column in {"number", "threshold"}
+        table.add_column(column, justify="right" if digits else "left", overflow="fold", no_wrap=digits)
     for row in report.rows:
         number, threshold = numbers_of(row.finding)
         verdict = Text(row.verdict.value, style=COLOURS[row.verdict])
