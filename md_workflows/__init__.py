@@ -13,21 +13,25 @@ if TYPE_CHECKING:
     from md_workflows.batched.engine import BatchedEngine
     from md_workflows.cell import CellSettings
     from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for, evaluate_many, relax_many
-    from md_workflows.h5_frames import H5Writer, read_h5
-    from md_workflows.integrators import (
-        ENSEMBLES,
+    from md_workflows.ensembles import (
         NPT,
         NVE,
+        Bussi,
         EnsembleSettings,
         Langevin,
         NoseHooverChain,
         NPTIsotropic,
+        NPTLangevin,
+        NPTLangevinIsotropic,
     )
+    from md_workflows.h5_frames import H5Writer, read_h5
+    from md_workflows.integrators import ENSEMBLES
     from md_workflows.md import EnergySummary, MDResult, MDSettings, run_md
     from md_workflows.md_files import MDFiles
     from md_workflows.md_guard import MDStoppedError
     from md_workflows.progress import progress_bar
     from md_workflows.properties import PROPERTIES
+    from md_workflows.ramps import Ramp
     from md_workflows.relaxation import OPTIMIZERS, RelaxResult, RelaxSettings, StopReason, relax
     from md_workflows.screen_rows import ScreenRow, Status
     from md_workflows.screening import ScreenFiles, ScreenResult, screen
@@ -44,12 +48,13 @@ if TYPE_CHECKING:
 _HOME = {
     "ASEEngine": "engine",
     "BatchedEngine": "batched.engine",
+    "Bussi": "ensembles",
     "CellSettings": "cell",
     "ENSEMBLES": "integrators",
     "EnergySummary": "md",
     "Engine": "engine",
-    "EnsembleSettings": "integrators",
-    "Langevin": "integrators",
+    "EnsembleSettings": "ensembles",
+    "Langevin": "ensembles",
     "H5Writer": "h5_frames",
     "MDFiles": "md_files",
     "MDResult": "md",
@@ -57,13 +62,16 @@ _HOME = {
     "MDStoppedError": "md_guard",
     "NEBResult": "bands",
     "NEBSettings": "bands",
-    "NPT": "integrators",
-    "NPTIsotropic": "integrators",
-    "NVE": "integrators",
-    "NoseHooverChain": "integrators",
+    "NPT": "ensembles",
+    "NPTIsotropic": "ensembles",
+    "NPTLangevin": "ensembles",
+    "NPTLangevinIsotropic": "ensembles",
+    "NVE": "ensembles",
+    "NoseHooverChain": "ensembles",
     "OPTIMIZERS": "relaxation",
     "Outcome": "engine",
     "PROPERTIES": "properties",
+    "Ramp": "ramps",
     "RelaxResult": "relaxation",
     "RelaxSettings": "relaxation",
     "ScreenFiles": "screening",
@@ -98,6 +106,7 @@ __all__ = [
     "PROPERTIES",
     "ASEEngine",
     "BatchedEngine",
+    "Bussi",
     "CellSettings",
     "EnergySummary",
     "Engine",
@@ -111,8 +120,11 @@ __all__ = [
     "NEBResult",
     "NEBSettings",
     "NPTIsotropic",
+    "NPTLangevin",
+    "NPTLangevinIsotropic",
     "NoseHooverChain",
     "Outcome",
+    "Ramp",
     "RelaxResult",
     "RelaxSettings",
     "ScreenFiles",

@@ -1,111 +1,39 @@
-"""The ensembles of molecular dynamics: name → (settings, builder).
+"""The ensembles of molecular dynamics: name → (settings, builder of ASE's integrator).
 
-A new integrator is a settings class, a builder and a line in `ENSEMBLES`. A builder returns the ASE dynamics
-together with the names of the variables it carries besides the atoms: what a restart has to bring back.
+A new integrator is a settings class, a builder and a line in `ENSEMBLES`, and one for the batched engine in
+`md_workflows.batched.dynamics.registry`. A builder returns the ASE dynamics together with the names of the variables
+it carries besides the atoms: what a restart has to bring back. None stands where ASE has no such integrator.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import attrgetter, or_
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.md.bussi import Bussi as ASEBussi
 from ase.md.langevin import Langevin as ASELangevin
 from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, NoseHooverChainNVT
+from ase.md.nose_hoover_chain import NoseHooverChainThermostat as ASEThermostat
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 from pydantic import Field
 
-from md_workflows.settings import Settings
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class EnsembleSettings(Settings):
-    """What every ensemble has in common."""
-
-    needs_stress: ClassVar[bool] = False
-    allows_constraints: ClassVar[bool] = True
-
-    @property
-    def thermostat_temperature(self) -> float | None:
-        """The temperature held, in K, or None when energy is held instead."""
-        return None
-
-
-class NVE(EnsembleSettings):
-    """Constant energy: velocity Verlet (Swope et al., J. Chem. Phys. 76, 637, 1982)."""
-
-    name: Literal["nve"] = "nve"
-
-
-class Langevin(EnsembleSettings):
-    """Constant temperature by friction and noise.
-
-    Vanden-Eijnden & Ciccotti, Chem. Phys. Lett. 429, 310 (2006). Give each replica its own seed.
-    """
-
-    name: Literal["langevin"] = "langevin"
-    temperature_K: Annotated[float, Field(ge=0)]
-    friction_per_fs: Positive = 0.01
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def thermostat_temperature(self) -> float:
-        """The temperature held, in K."""
-        return self.temperature_K
-
-
-class _Chain(EnsembleSettings):
-    """What a Nosé–Hoover chain takes; ASE's integrators with chains know no constraints."""
-
-    allows_constraints: ClassVar[bool] = False
-    temperature_K: Positive
-    tdamp_fs: Positive = 100.0
-    tchain: Count = 3
-    tloop: Count = 1
-
-    @property
-    def thermostat_temperature(self) -> float:
-        """The temperature held, in K."""
-        return self.temperature_K
-
-
-class _ChainAndBarostat(_Chain):
-    """What the MTK barostat takes in addition."""
-
-    needs_stress: ClassVar[bool] = True
-    pressure_GPa: float = 0.0
-    pdamp_fs: Positive = 1000.0
-    pchain: Count = 3
-    ploop: Count = 1
-
-
-class NoseHooverChain(_Chain):
-    """Constant temperature by a Nosé–Hoover chain: Martyna, Klein & Tuckerman, JCP 97, 2635 (1992)."""
-
-    name: Literal["nose_hoover_chain"] = "nose_hoover_chain"
-
-
-class NPTIsotropic(_ChainAndBarostat):
-    """Constant temperature and pressure, the cell keeps its shape.
-
-    Martyna, Tobias & Klein, J. Chem. Phys. 101, 4177 (1994).
-    """
-
-    name: Literal["npt_isotropic"] = "npt_isotropic"
-
-
-class NPT(_ChainAndBarostat):
-    """Constant temperature and pressure, lengths and angles of the cell move.
-
-    Martyna, Tobias & Klein, J. Chem. Phys. 101, 4177 (1994).
-    """
-
-    name: Literal["npt"] = "npt"
+from md_workflows.ensembles import (
+    NPT,
+    NVE,
+    Bussi,
+    EnsembleSettings,
+    Langevin,
+    NoseHooverChain,
+    NPTIsotropic,
+    NPTLangevin,
+    NPTLangevinIsotropic,
+)
+from md_workflows.momentum import check_momentum, directions_conserved
+from md_workflows.ramps import is_constant, value_at
 
 
 @dataclass(frozen=True)
@@ -146,7 +74,7 @@ def _build_langevin(atoms: Atoms, timestep_fs: float, settings: Langevin) -> Int
     dynamics = ASELangevin(
         atoms,
         timestep=timestep_fs * units.fs,
-        temperature_K=settings.temperature_K,
+        temperature_K=settings.thermostat_temperature,
         friction=settings.friction_per_fs / units.fs,
         fixcm=False,  # ASE's fixcm does not sample the canonical ensemble
         rng=random,
@@ -154,23 +82,61 @@ def _build_langevin(atoms: Atoms, timestep_fs: float, settings: Langevin) -> Int
     return Integrator(dynamics, random=random)
 
 
-def _thermostat(timestep_fs: float, settings: _Chain) -> dict[str, Any]:
+def _build_bussi(atoms: Atoms, timestep_fs: float, settings: Bussi) -> Integrator:
+    random = np.random.Generator(np.random.PCG64(settings.seed))
+    dynamics = ASEBussi(
+        atoms,
+        timestep=timestep_fs * units.fs,
+        temperature_K=settings.thermostat_temperature,
+        taut=settings.tdamp_fs * units.fs,
+        rng=random,
+    )
+    if settings.degrees == "internal":
+        dynamics.ndof -= directions_conserved(atoms)
+        dynamics.target_kinetic_energy = 0.5 * dynamics.temp * dynamics.ndof
+    return Integrator(dynamics, ("transferred_energy",), random)
+
+
+def _thermostat(timestep_fs: float, settings: Any) -> dict[str, Any]:
     return {
         "timestep": timestep_fs * units.fs,
-        "temperature_K": settings.temperature_K,
+        "temperature_K": settings.thermostat_temperature,
         "tdamp": settings.tdamp_fs * units.fs,
         "tchain": settings.tchain,
         "tloop": settings.tloop,
     }
 
 
-def _barostat(settings: _ChainAndBarostat) -> dict[str, Any]:
+def _barostat(settings: Any) -> dict[str, Any]:
     return {
-        "pressure_au": settings.pressure_GPa * units.GPa,
+        "pressure_au": value_at(settings.pressure_GPa, 0) * units.GPa,
         "pdamp": settings.pdamp_fs * units.fs,
         "pchain": settings.pchain,
         "ploop": settings.ploop,
     }
+
+
+def _count_internal(dynamics: Any, settings: Any) -> None:
+    """Let ASE's integrators count what moves: 3 (N - 1) degrees of freedom of the atoms, 6 of a free cell.
+
+    They count three for each of `num_atoms_global` atoms; the cell's momentum is a symmetric matrix.
+    """
+    if settings.degrees == "ase":
+        return
+    thermostat, n = dynamics._thermostat, len(dynamics.atoms) - 1
+    dynamics._thermostat = ASEThermostat(
+        num_atoms_global=n,
+        masses=thermostat._masses,
+        temperature_K=settings.thermostat_temperature,
+        tdamp=thermostat._tdamp,
+        tchain=settings.tchain,
+        tloop=settings.tloop,
+    )
+    if hasattr(dynamics, "_barostat"):
+        dynamics._num_atoms_global = n
+    if isinstance(dynamics, MTKNPT):
+        dynamics._barostat._R[0] *= 6 / dynamics._barostat._cell_dof
+        dynamics._barostat._cell_dof = 6
 
 
 _THERMOSTAT = ("_thermostat._eta", "_thermostat._p_eta")
@@ -178,27 +144,34 @@ _BAROSTAT = ("_barostat._xi", "_barostat._p_xi")
 
 
 def _build_nose_hoover_chain(atoms: Atoms, timestep_fs: float, settings: NoseHooverChain) -> Integrator:
-    return Integrator(NoseHooverChainNVT(atoms, **_thermostat(timestep_fs, settings)), _THERMOSTAT)
+    dynamics = NoseHooverChainNVT(atoms, **_thermostat(timestep_fs, settings))
+    _count_internal(dynamics, settings)
+    return Integrator(dynamics, _THERMOSTAT)
 
 
 def _build_npt_isotropic(atoms: Atoms, timestep_fs: float, settings: NPTIsotropic) -> Integrator:
     dynamics = IsotropicMTKNPT(atoms, **_thermostat(timestep_fs, settings), **_barostat(settings))
+    _count_internal(dynamics, settings)
     return Integrator(dynamics, (*_THERMOSTAT, *_BAROSTAT, "_eps", "_p_eps", "_cell0", "_volume0"))
 
 
 def _build_npt(atoms: Atoms, timestep_fs: float, settings: NPT) -> Integrator:
     dynamics = MTKNPT(atoms, **_thermostat(timestep_fs, settings), **_barostat(settings))
+    _count_internal(dynamics, settings)
     return Integrator(dynamics, (*_THERMOSTAT, *_BAROSTAT, "_p_g"))
 
 
 Builder = Callable[[Atoms, float, Any], Integrator]
 
-ENSEMBLES: dict[str, tuple[type[EnsembleSettings], Builder]] = {
+ENSEMBLES: dict[str, tuple[type[EnsembleSettings], Builder | None]] = {
     "nve": (NVE, _build_nve),
     "langevin": (Langevin, _build_langevin),
+    "bussi": (Bussi, _build_bussi),
     "nose_hoover_chain": (NoseHooverChain, _build_nose_hoover_chain),
     "npt_isotropic": (NPTIsotropic, _build_npt_isotropic),
     "npt": (NPT, _build_npt),
+    "npt_langevin_isotropic": (NPTLangevinIsotropic, None),
+    "npt_langevin": (NPTLangevin, None),
 }
 
 if TYPE_CHECKING:
@@ -208,6 +181,20 @@ else:  # the union follows the registry, which a type checker cannot evaluate
 
 
 def build_integrator(atoms: Atoms, timestep_fs: float, settings: EnsembleSettings) -> Integrator:
-    """The integrator of `settings` acting on `atoms` (in place), with time step in fs."""
+    """ASE's integrator of `settings` acting on `atoms` (in place), with time step in fs.
+
+    Raises:
+        ValueError: ASE has no such integrator, or none that follows a ramp; or the atoms move as a whole.
+    """
+    name = type(settings).__name__
     build = next(builder for known, builder in ENSEMBLES.values() if type(settings) is known)
+    if build is None:
+        raise ValueError(f"ASE's integrators have no {name}: the batched engine has; here use NPT or NPTIsotropic.")
+    ramped = [key for key, schedule in settings.schedules.items() if not is_constant(schedule)]
+    if ramped:
+        raise ValueError(
+            f"{' and '.join(ramped)} of {name} change during the run, which ASE's integrators cannot follow: "
+            "the batched engine can; here give one number."
+        )
+    check_momentum(atoms, settings)
     return build(atoms, timestep_fs, settings)

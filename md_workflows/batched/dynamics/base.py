@@ -17,9 +17,9 @@ class Integrator(ABC):
 
     Everything it has to know from step to step is in columns of the fleet, in ASE's units (time in Å √(u/eV)): a copy
     of the columns is a state to restart from, to the bit. Momenta [N, 3] are the column "momenta"; "timestep" [G],
-    "step" [G] (steps taken since the very beginning, int64) and "seed" [G] (int64) are there for all. Random numbers
-    are functions of seed, step and the atom's number in its structure alone, so that they do not depend on who else is
-    in the fleet. Columns are changed in place.
+    "step" [G] (taken since the very beginning, int64; one more only after `after`) and "seed" [G] (int64) are there for
+    all. Random numbers are functions of seed, step and the atom's number in its structure alone, so that they do not
+    depend on who else is in the fleet. Columns are changed in place.
     """
 
     needs_stress = False

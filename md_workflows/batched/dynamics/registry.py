@@ -1,0 +1,55 @@
+"""The integrators by the names of ensembles, and what an ensemble asks of a structure."""
+
+from __future__ import annotations
+
+from ase import Atoms
+
+from md_workflows.batched.constraints import others
+from md_workflows.batched.dynamics.base import Integrator, VelocityVerlet
+from md_workflows.batched.dynamics.bussi import Bussi
+from md_workflows.batched.dynamics.chain import NoseHooverChain
+from md_workflows.batched.dynamics.langevin import Langevin
+from md_workflows.batched.dynamics.pressure import MTK, LangevinBarostat, LangevinBarostatIsotropic, MTKIsotropic
+from md_workflows.ensembles import EnsembleSettings
+from md_workflows.momentum import check_momentum
+
+INTEGRATORS: dict[str, type[Integrator]] = {
+    "nve": VelocityVerlet,
+    "langevin": Langevin,
+    "bussi": Bussi,
+    "nose_hoover_chain": NoseHooverChain,
+    "npt_isotropic": MTKIsotropic,
+    "npt": MTK,
+    "npt_langevin_isotropic": LangevinBarostatIsotropic,
+    "npt_langevin": LangevinBarostat,
+}
+
+
+def integrator_for(settings: EnsembleSettings) -> Integrator:
+    """A new integrator of this ensemble, for one fleet."""
+    return INTEGRATORS[settings.name]()
+
+
+def check_ensemble(atoms: Atoms, settings: EnsembleSettings) -> None:
+    """Whether a structure, with its first momenta, can be advanced in an ensemble.
+
+    Raises:
+        ValueError: constraints that the ensemble or a fleet cannot keep, an open cell, or a total momentum.
+    """
+    name = type(settings).__name__
+    kinds = [type(constraint).__name__ for constraint in atoms.constraints]
+    if kinds and not settings.allows_constraints:
+        raise ValueError(
+            f"{name} cannot keep constraints ({', '.join(kinds)}); use NVE, Langevin or Bussi, or remove them."
+        )
+    if others(atoms):
+        raise ValueError(
+            f"batched dynamics cannot keep {', '.join(others(atoms))}; it keeps FixAtoms and FixCartesian: remove the "
+            "others, or use ASEEngine."
+        )
+    if settings.needs_stress and not atoms.pbc.all():
+        raise ValueError(
+            f"{name} needs a structure periodic along all three directions, this one has pbc {atoms.pbc.tolist()}; use "
+            "Langevin, Bussi or NoseHooverChain."
+        )
+    check_momentum(atoms, settings)
