@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms, units
+from ase.build import bulk
 from torch import Tensor
 
 from md_workflows.batched.constraints import free_components
-from md_workflows.batched.dynamics.base import Integrator
+from md_workflows.batched.dynamics.base import Integrator, kinetic_energy
 from md_workflows.batched.dynamics.registry import integrator_for
 from md_workflows.batched.fleet import DOUBLE, Fleet, fleet_of
 from md_workflows.batched.models import Computed
 from md_workflows.ensembles import EnsembleSettings
+from md_workflows.velocities import thermal_momenta
 
 CPU = torch.device("cpu")
 
@@ -144,3 +146,55 @@ def advance(
         integrator.after(fleet)
         fleet.graph["step"] += 1
         seen(step)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What replicas were seen at: arrays [times, G] of kinetic and potential energy (eV), volume (Å³), cell (Å)."""
+
+    kinetic: Any
+    potential: Any
+    volume: Any
+    cell: Any
+    conserved: Any
+    freedom: int
+
+    @property
+    def kelvin(self) -> Any:
+        """Twice the kinetic energies over k, in K, all in a row."""
+        return 2 * self.kinetic.ravel() / units.kB
+
+
+def sample(fleet: Fleet, integrator: Integrator, model: Any, wait: int, every: int, times: int) -> Samples:
+    """Take `wait` steps, then look every so many steps, `times` times."""
+    rows: list[tuple[Any, ...]] = []
+    advance(fleet, integrator, model, wait)
+    for _ in range(times):
+        advance(fleet, integrator, model, every)
+        cell = fleet.graph["cell"]
+        seen = (kinetic_energy(fleet), fleet.graph["energy"], torch.linalg.det(cell).abs(), cell)
+        rows.append(tuple(value.numpy().copy() for value in (*seen, integrator.conserved(fleet))))
+    arrays = [np.stack(column) for column in zip(*rows, strict=True)]
+    return Samples(*arrays, freedom=int(fleet.graph["freedom"][0]))
+
+
+def gas(seed: int, atoms: int = 8, temperature_K: float = 300.0, length: float = 20.0) -> Atoms:
+    """Argon at random places in a cube, with zero total momentum."""
+    random = np.random.default_rng(seed)
+    places = random.uniform(0, length, (atoms, 3))
+    found = Atoms(f"Ar{atoms}", positions=places, cell=[length] * 3, pbc=True)
+    thermal_momenta(found, temperature_K, seed)
+    return found
+
+
+def crystal(seed: int, temperature_K: float) -> Atoms:
+    """A cube of four copper atoms on their lattice, twice as hot: half of that goes to the springs."""
+    found = bulk("Cu", cubic=True)
+    thermal_momenta(found, 2 * temperature_K, seed)
+    return found
+
+
+def stop(atoms: Atoms) -> None:
+    """Take the motion of the centre of mass away."""
+    masses, momenta = atoms.get_masses()[:, None], atoms.get_momenta()
+    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())

@@ -1,0 +1,121 @@
+"""Replicas sample the ensembles that are claimed: kinetic and potential energies, volumes.
+
+`physical_validation` (Merz & Shirts, PLOS ONE 13, e0202764, 2018) judges energies; the volumes of an ideal gas have a
+known distribution. Each test is also shown a wrong claim, which it has to refuse. Replicas make samples independent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import units
+from scipy import stats
+
+from benchmarks.md_ensembles import (
+    GAS_ATOMS,
+    GAS_K,
+    GAS_PRESSURE,
+    HIGH,
+    LOW,
+    MAKERS,
+    PRESSED,
+    check_ensemble,
+    check_kinetic,
+    of_crystal,
+    of_gas,
+)
+from tests.md_workflows.fleets import Samples
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of pymbar
+CLAIMED = [name for name in MAKERS if "ase" not in name]
+QUICK = ("langevin", "bussi", "nose_hoover_chain")
+SLOW = [name for name in CLAIMED if name not in QUICK]
+IMPROBABLE = 1e-4
+MANY_SIGMA = 4.0
+
+
+def held(name: str) -> dict[str, float]:
+    return {"pressure_GPa": 0.0} if name.startswith("npt") else {}
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_kinetic_energies(name: str) -> None:
+    samples = of_crystal(name, 200, 2, temperature_K=LOW, **held(name))
+    assert check_kinetic(samples, 4, LOW, strict=True) > IMPROBABLE
+    mean, width = check_kinetic(samples, 4, LOW, strict=False)
+    assert max(mean, width) < MANY_SIGMA
+    assert check_kinetic(samples, 4, 1.15 * LOW, strict=True) < IMPROBABLE
+    other = {"freedom": 12 if samples.freedom == 9 else 9}
+    assert check_kinetic(Samples(**samples.__dict__ | other), 4, LOW, strict=True) < IMPROBABLE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLAIMED)
+def test_potential_energies_at_two_temperatures(name: str) -> None:
+    cold, hot = (of_crystal(name, 250, 3, temperature_K=at, **held(name)) for at in (LOW, HIGH))
+    zero = (0.0,) if held(name) else ()
+    assert check_ensemble(cold, hot, 4, ((LOW, *zero), (HIGH, *zero)))[0] < MANY_SIGMA
+    assert check_ensemble(cold, hot, 4, ((LOW, *zero), (1.3 * HIGH, *zero)))[0] > MANY_SIGMA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_volumes_of_a_crystal_at_two_pressures(name: str) -> None:
+    loose, pressed = (of_crystal(name, 250, 3, temperature_K=LOW, pressure_GPa=at) for at in (0.0, PRESSED))
+    assert check_ensemble(loose, pressed, 4, ((LOW, 0.0), (LOW, PRESSED * units.GPa)))[0] < MANY_SIGMA
+    assert check_ensemble(loose, pressed, 4, ((LOW, 0.0), (LOW, 1.5 * PRESSED * units.GPa)))[0] > MANY_SIGMA
+
+
+def volumes(samples: Samples) -> Any:
+    return samples.volume * GAS_PRESSURE / (units.kB * GAS_K)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "npt_isotropic",
+        "npt_langevin_isotropic",
+        pytest.param("npt", marks=pytest.mark.slow),
+        pytest.param("npt_langevin", marks=pytest.mark.slow),
+    ],
+)
+def test_volumes_of_an_ideal_gas(name: str) -> None:
+    """V^M exp(-PV/kT): M is N, or N - 1 where the centre of mass rests, for then its place is no variable either.
+
+    The last look of each replica by Kolmogorov and Smirnov; means of replicas, which are independent, within 5 errors.
+    """
+    samples = of_gas(name, 400, 2)
+    shape = GAS_ATOMS + 1 if samples.freedom == 3 * GAS_ATOMS else GAS_ATOMS
+    x = volumes(samples)
+    assert stats.kstest(x[-1], "gamma", (shape,)).pvalue > IMPROBABLE
+    error = np.sqrt(shape / x.shape[1])
+    assert abs(x.mean() - shape) < 5 * error
+    assert abs(x.mean() - (2 * GAS_ATOMS + 1 - shape)) > 2.5 * error
+
+
+@pytest.mark.slow
+def test_counting_nine_rates_of_a_cell_makes_volumes_too_narrow() -> None:
+    """With ASE's nine degrees of freedom of a cell that has six, MTK's volumes of an ideal gas are not what they claim."""
+    x = volumes(of_gas("npt, degrees ase", 400, 2))
+    assert stats.kstest(x[-1], "gamma", (GAS_ATOMS + 1,)).pvalue < 1e-2
+    assert x.var() < 0.9 * (GAS_ATOMS + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["npt", "npt_langevin"])
+def test_shapes_of_a_gas_are_isotropic(name: str) -> None:
+    """A gas resists no shear: lengths wander apart, none of the three, nor any angle, more than the others."""
+    cells = of_gas(name, 400, 1).cell[-1]
+    metric = cells @ cells.transpose(0, 2, 1)
+    lengths = np.log(np.diagonal(metric, axis1=1, axis2=2)) / 2
+    apart = lengths - lengths.mean(axis=1, keepdims=True)
+    assert apart.std() > 0.05
+    assert np.abs(apart.mean(axis=0) / apart.std(axis=0)).max() < 5 / np.sqrt(len(cells))
+    spread = apart.var(axis=0)
+    assert spread.max() / spread.min() < (1 + 5 * np.sqrt(2 / len(cells))) ** 2
+    cosines = np.stack(
+        [metric[:, i, j] / np.sqrt(metric[:, i, i] * metric[:, j, j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    )
+    assert np.abs(cosines.mean(axis=1) / cosines.std(axis=1)).max() < 5 / np.sqrt(len(cells))
