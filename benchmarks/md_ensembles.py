@@ -1,6 +1,6 @@
 """What the batched integrators sample, against statistical mechanics: the figures of docs/dynamics.md, and its picture.
 
-    python -m benchmarks.md_ensembles [--replicas 512] [--picture docs/pictures/md_ensembles.png]
+    python -m benchmarks.md_ensembles [--replicas 800] [--picture docs/pictures/md_ensembles.png]
 
 Many replicas of a small system at once. A crystal of four atoms with anharmonic springs is sampled at two temperatures
 (and pressures), and given to `physical_validation`: its kinetic energies against their distribution, and its potential
@@ -203,8 +203,8 @@ def _curve(axis: Any, values: Any, bins: Any, colour: Any, name: str) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicas", type=int, default=512)
-    parser.add_argument("--times", type=int, default=6, help="how often each replica is looked at")
+    parser.add_argument("--replicas", type=int, default=800)
+    parser.add_argument("--times", type=int, default=1, help="how often each replica is looked at")
     parser.add_argument("--picture", type=Path, default=None)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

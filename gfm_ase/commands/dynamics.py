@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 ENSEMBLE: TypeAlias = Annotated[
-    str, typer.Option("--ensemble", help="One of nve, langevin, nose_hoover_chain, npt_isotropic, npt.")
+    str, typer.Option("--ensemble", help="One of nve, langevin, bussi, nose_hoover_chain, npt_isotropic, npt.")
 ]
 STEPS: TypeAlias = Annotated[int, typer.Option("--steps", help="Steps in all, also over restarts.")]
 TIMESTEP: TypeAlias = Annotated[float, typer.Option("--timestep-fs", help="Time step in fs; 0.5 with hydrogen.")]
@@ -22,7 +22,9 @@ FRICTION: TypeAlias = Annotated[
 ]
 TDAMP: TypeAlias = Annotated[
     float | None,
-    typer.Option("--tdamp-fs", help="Thermostat's time in fs, for nose_hoover_chain, npt and npt_isotropic [100]."),
+    typer.Option(
+        "--tdamp-fs", help="Thermostat's time in fs, for bussi, nose_hoover_chain, npt and npt_isotropic [100]."
+    ),
 ]
 PDAMP: TypeAlias = Annotated[
     float | None, typer.Option("--pdamp-fs", help="Barostat's time in fs, for npt and npt_isotropic [1000].")
@@ -35,7 +37,9 @@ INITIAL_TEMPERATURE: TypeAlias = Annotated[
         "none they are drawn at --temperature-K (nve: at rest).",
     ),
 ]
-SEED: TypeAlias = Annotated[int, typer.Option("--seed", help="Of the velocities and of langevin's noise.")]
+SEED: TypeAlias = Annotated[
+    int, typer.Option("--seed", help="Of the velocities and of the noise of langevin and bussi.")
+]
 OUTPUT: TypeAlias = Annotated[
     Path,
     typer.Option("--output", "-o", help="Trajectory (.traj, .extxyz or .h5); log .csv and state .state.npz beside it."),

@@ -71,7 +71,7 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
         "friction_per_fs": given["friction_per_fs"],
         "tdamp_fs": given["tdamp_fs"],
         "pdamp_fs": given["pdamp_fs"],
-        "seed": given["seed"] if given["ensemble"] == "langevin" else None,
+        "seed": given["seed"] if given["ensemble"] in {"langevin", "bussi"} else None,
     }
     same = ("steps", "timestep_fs", "trajectory_interval", "log_interval", "state_interval")
     return {

@@ -150,7 +150,10 @@ def advance(
 
 @dataclass(frozen=True)
 class Samples:
-    """What replicas were seen at: arrays [times, G] of kinetic and potential energy (eV), volume (Å³), cell (Å)."""
+    """What replicas were seen at: [times, G] kinetic and potential energy (eV), volume (Å³), cell (Å).
+
+    conserved has a row more, the first: what it was before.
+    """
 
     kinetic: Any
     potential: Any
@@ -169,13 +172,15 @@ def sample(fleet: Fleet, integrator: Integrator, model: Any, wait: int, every: i
     """Take `wait` steps, then look every so many steps, `times` times."""
     rows: list[tuple[Any, ...]] = []
     advance(fleet, integrator, model, wait)
+    conserved = [integrator.conserved(fleet).numpy().copy()]
     for _ in range(times):
         advance(fleet, integrator, model, every)
         cell = fleet.graph["cell"]
         seen = (kinetic_energy(fleet), fleet.graph["energy"], torch.linalg.det(cell).abs(), cell)
-        rows.append(tuple(value.numpy().copy() for value in (*seen, integrator.conserved(fleet))))
+        rows.append(tuple(value.numpy().copy() for value in seen))
+        conserved.append(integrator.conserved(fleet).numpy().copy())
     arrays = [np.stack(column) for column in zip(*rows, strict=True)]
-    return Samples(*arrays, freedom=int(fleet.graph["freedom"][0]))
+    return Samples(*arrays, conserved=np.stack(conserved), freedom=int(fleet.graph["freedom"][0]))
 
 
 def gas(seed: int, atoms: int = 8, temperature_K: float = 300.0, length: float = 20.0) -> Atoms:

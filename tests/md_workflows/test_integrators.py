@@ -142,6 +142,18 @@ def test_friction_and_noise_move_the_centre_of_mass(name: str) -> None:
     assert fleet.graph["freedom"].tolist() == [12.0] * 3
 
 
+@pytest.mark.parametrize("name", ["npt", "npt_langevin", "npt_isotropic"])
+def test_one_that_runs_away_does_not_touch_the_others(name: str) -> None:
+    fleet, integrator = three(name)
+    expected, other = three(name)
+    fleet.atom["momenta"][5] = torch.nan
+    advance(fleet, integrator, MODEL, 10)
+    advance(expected, other, MODEL, 10)
+    others = torch.tensor([True, False, True])
+    assert same(fleet.keep(others), expected.keep(others))
+    assert not bool(torch.isfinite(fleet.graph["cell"][1]).any())
+
+
 def test_degrees_of_freedom() -> None:
     """3N, less what is held, less each total momentum that nothing takes up."""
     atoms = crystal(1, 300.0)

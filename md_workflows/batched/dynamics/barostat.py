@@ -147,9 +147,11 @@ class Full(CellMotion):
         return (fleet.graph["count"] + 1) * fleet.graph["kT"] * fleet.graph["cell_damp"].square()
 
     def modes(self, fleet: Fleet) -> Modes:
-        """Eigenvalues and eigenvectors of the rate."""
-        values, axes = torch.linalg.eigh(fleet.graph["cell_momentum"])
-        return Modes(values / self.mass(fleet)[:, None], axes)
+        """Eigenvalues and eigenvectors of the rate; those that ran away are no numbers, and do not stop the others."""
+        momentum = fleet.graph["cell_momentum"]
+        finite = torch.isfinite(momentum).all(2).all(1)
+        values, axes = torch.linalg.eigh(torch.where(finite[:, None, None], momentum, 0.0))
+        return Modes(torch.where(finite[:, None], values, torch.nan) / self.mass(fleet)[:, None], axes)
 
     def kick(self, fleet: Fleet, time: Tensor) -> None:
         """By the volume times the difference of pressures, and the kinetic energy's part."""
