@@ -6,8 +6,8 @@ Many replicas of a small system at once. A crystal of four atoms with anharmonic
 (and pressures), and given to `physical_validation`: its kinetic energies against their distribution, and its potential
 energies, or volumes, at one temperature against those at the other. An ideal gas of eight atoms is compared with the
 volume distribution that it has, V^M exp(-PV/kT), M = N with a thermostat that moves the centre of mass, else N - 1.
-Chains begin where Langevin dynamics of the same ensemble end: by themselves they forget how they began only slowly, in
-crystals whose modes hardly exchange energy.
+What scales all momenta alike begins where Langevin dynamics of the same ensemble end: by itself it forgets how it began
+only slowly, in crystals whose modes hardly exchange energy.
 """
 
 from __future__ import annotations
@@ -57,19 +57,20 @@ def settings_of(name: str, replicas: int, **held: float) -> list[Any]:
 
 
 def begin(name: str, structures: list[Atoms], model: Any, held: dict[str, float]) -> tuple[Fleet, Any]:
-    """A fleet to sample: with chains, one that Langevin dynamics and thermal chains have brought to its ensemble."""
+    """A fleet to sample: without noise on each atom, one that has been through Langevin dynamics, with warm chains."""
     settings = settings_of(name, len(structures), **held)
-    if "langevin" in name or name == "bussi":
+    if "langevin" in name:
         return launch(structures, settings, STEP_FS, model)
-    before = {"nose_hoover_chain": "langevin", "npt_isotropic": "npt_langevin_isotropic"}.get(name, "npt_langevin")
+    before = {"npt_isotropic": "npt_langevin_isotropic"}.get(name, "npt_langevin" if "npt" in name else "langevin")
     past, integrator = launch(structures, settings_of(before, len(structures), **held), STEP_FS, model)
     advance(past, integrator, model, 400)
     found = [past.atoms(row) for row in range(len(structures))]
     for atoms in found:
         stop(atoms)
     fleet, integrator = launch(found, settings, STEP_FS, model)
-    for chain in (integrator._thermostat, *([integrator._barostat] if name.startswith("npt") else [])):
-        warm_up(chain, fleet)
+    for chain in (getattr(integrator, part, None) for part in ("_thermostat", "_barostat")):
+        if chain is not None:
+            warm_up(chain, fleet)
     if "cell_momentum" in past.graph:
         fleet.graph["cell_momentum"].copy_(past.graph["cell_momentum"])
     return fleet, integrator
