@@ -47,7 +47,7 @@ def test_kinetic_energies(name: str) -> None:
     assert check_kinetic(samples, 4, LOW, strict=True) > IMPROBABLE
     mean, width = check_kinetic(samples, 4, LOW, strict=False)
     assert max(mean, width) < MANY_SIGMA
-    assert check_kinetic(samples, 4, 1.15 * LOW, strict=True) < IMPROBABLE
+    assert check_kinetic(samples, 4, 1.25 * LOW, strict=True) < IMPROBABLE
     other = {"freedom": 12 if samples.freedom == 9 else 9}
     assert check_kinetic(Samples(**samples.__dict__ | other), 4, LOW, strict=True) < IMPROBABLE
 
@@ -58,7 +58,7 @@ def test_potential_energies_at_two_temperatures(name: str) -> None:
     cold, hot = (of_crystal(name, 600, 1, temperature_K=at, **held(name)) for at in (LOW, HIGH))
     zero = (0.0,) if held(name) else ()
     assert check_ensemble(cold, hot, 4, ((LOW, *zero), (HIGH, *zero)))[0] < MANY_SIGMA
-    assert check_ensemble(cold, hot, 4, ((LOW, *zero), (1.3 * HIGH, *zero)))[0] > MANY_SIGMA
+    assert check_ensemble(cold, hot, 4, ((LOW, *zero), (1.5 * HIGH, *zero)))[0] > MANY_SIGMA
 
 
 @pytest.mark.slow
