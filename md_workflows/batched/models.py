@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,12 +31,13 @@ class Computed:
     """What a model says of a fleet.
 
     energy [G] eV · forces [N, 3] eV/Å, without constraints · stress [G, 3, 3] eV/Å³, ASE's sign, NaN where there is
-    none; None from a model that has no stress.
+    none; None from a model that has no stress · outputs: [G] by name, whatever else the model tells of each structure.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Model(Protocol):
@@ -53,6 +54,14 @@ class Model(Protocol):
     @property
     def has_stress(self) -> bool:
         """Whether it gives stresses."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What else it tells of each structure, a number by this name."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a result may depend, if only in its last bits, on what was computed before, until it is told to forget."""
 
     @property
     def room(self) -> float:
@@ -85,9 +94,11 @@ class GraphModel:
         identity: text that changes whenever the energies would.
         check: raises ValueError for a structure that the potential does not know.
         skin: Å, of the neighbour lists; results do not depend on it.
+        outputs: what `evaluate` tells beside, a number per structure.
     """
 
     has_stress = True
+    remembers = False
 
     def __init__(
         self,
@@ -98,8 +109,10 @@ class GraphModel:
         identity: str,
         check: Callable[[Atoms], None],
         skin: float = 0.5,
+        outputs: tuple[str, ...] = (),
     ) -> None:
         self._evaluate = evaluate
+        self.outputs = outputs
         self._check = check
         self.device = device
         self.identity = identity
@@ -144,7 +157,8 @@ class GraphModel:
                 continue
             first = last
         energy, forces, stress = (torch.cat([part[name] for part in parts]) for name in ("energy", "forces", "stress"))
-        return Computed(energy, forces, stress)
+        beside = {name: torch.cat([part[name].reshape(-1) for part in parts]) for name in self.outputs}
+        return Computed(energy, forces, stress, beside)
 
     def _call(self, graph: AtomicGraph, cost: float) -> dict[str, Tensor]:
         with MemoryMeter(self.device) as memory:
@@ -213,14 +227,17 @@ class ASEModel:
     Args:
         calculator: with energy and forces.
         identity: text that changes whenever the energies would.
+        outputs: which of its results, a number per structure each, are told beside.
     """
 
     device = torch.device("cpu")
+    remembers = True
     room = 0.0
 
-    def __init__(self, calculator: Any, identity: str) -> None:
+    def __init__(self, calculator: Any, identity: str, outputs: tuple[str, ...] = ()) -> None:
         self._calculator = calculator
         self.identity = identity
+        self.outputs = outputs
         self.has_stress = "stress" in getattr(calculator, "implemented_properties", ())
 
     def check(self, atoms: Atoms) -> None:
@@ -233,6 +250,7 @@ class ASEModel:
     def compute(self, fleet: Fleet) -> Computed:
         """Energy, forces and stress, structure by structure."""
         energy, forces, stress, failed = [], [], [], {}
+        beside: dict[str, list[float]] = {name: [] for name in self.outputs}
         for row in range(fleet.n_structures):
             atoms = fleet.atoms(row)
             atoms.info.update(charge=float(fleet.graph["charge"][row]), spin=float(fleet.graph["spin"][row]))
@@ -241,13 +259,15 @@ class ASEModel:
                 forces.append(torch.from_numpy(np.array(atoms.get_forces(), dtype=float)))
                 energy.append(float(atoms.get_potential_energy()))
                 stress.append(torch.from_numpy(self._stress(atoms)))
+                for name, values in beside.items():
+                    values.append(float(self._calculator.results[name]))
             except Exception as error:  # whatever a calculator raises is about this structure
                 failed[row] = one_line(error)
         if failed:
             raise StructuresFailedError(failed)
-        return Computed(
-            torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), torch.stack(stress) if self.has_stress else None
-        )
+        stresses = torch.stack(stress) if self.has_stress else None
+        outputs = {name: torch.tensor(values, dtype=DOUBLE) for name, values in beside.items()}
+        return Computed(torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), stresses, outputs)
 
     def _stress(self, atoms: Atoms) -> Any:
         if not self.has_stress or not atoms.pbc.any() or atoms.cell.rank < 3:

@@ -31,18 +31,22 @@ class Sizer:
         budget: what one call may cost.
         ceiling: above which memory does not reach.
         settled: whether it has stopped growing.
+        fixed: whether nothing but a lack of memory changes it any more: the same structures go together in every run.
     """
 
     device: torch.device
     budget: float = 4_000.0
     ceiling: float = float("inf")
     settled: bool = False
+    fixed: bool = False
     _best: tuple[float, float] = (0.0, 0.0)  # budget, and what was done in a second
     _calls: int = 0
     _rate: float = 0.0
 
     def note(self, cost: float, seconds: float, bytes_used: float) -> None:
         """A call of `cost` took so long and so much memory."""
+        if self.fixed:
+            return
         if bytes_used > 0:
             self.ceiling = min(self.ceiling, max(cost, SHARE * free_bytes(self.device) * cost / bytes_used))
         if self.settled or cost < FULL * self.budget:
