@@ -5,7 +5,6 @@ So a thousand trajectories need no thousand open files, and a restart can still 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +71,7 @@ class BatchFiles:
         """Those files of runs 0 to `count` that exist."""
         if not self.directory.is_dir():
             return []
-        there = set(os.listdir(self.directory))
+        there = {path.name for path in self.directory.iterdir()}
         return [path for path in (self.state, *self._all(range(count))) if path.name in there]
 
     def _all(self, keys: Iterable[int]) -> list[Path]:

@@ -60,7 +60,7 @@ def _with_seeds(settings: MDSettings, place: int) -> MDSettings:
     return settings.model_copy(update=seeds)
 
 
-def run_md_many(  # noqa: PLR0913 - a door: each is a choice of its own
+def run_md_many(
     structures: Atoms | Sequence[Atoms],
     settings: MDSettings | Sequence[MDSettings],
     *,
@@ -72,8 +72,8 @@ def run_md_many(  # noqa: PLR0913 - a door: each is a choice of its own
 ) -> Iterator[MDOutcome]:
     """Run molecular dynamics of many structures; yield how each ended, when it has, each once.
 
-    A `GFMCalculator` advances as many as its measured room has in one model call; any other ASE calculator advances them
-    one after another with the same integrators. What happens to one does not touch the others.
+    A `GFMCalculator` advances as many as its measured room has in one model call; any other ASE calculator advances
+    them one after another with the same integrators. What happens to one does not touch the others.
 
     Args:
         structures: they stay untouched.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def draw_velocities(atoms: Atoms, settings: "MDSettings") -> None:
-    """Draw velocities (in place) where settings ask for them, or where there are none and a thermostat has a temperature."""
+    """Draw velocities (in place) where settings ask for them, or there are none and a thermostat has a temperature."""
     temperature = settings.initial_temperature_K
     if temperature is None and not has_velocities(atoms):
         temperature = settings.ensemble.thermostat_temperature

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,7 +38,7 @@ class Computed:
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
-    outputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Model(Protocol):
@@ -61,7 +62,7 @@ class Model(Protocol):
 
     @property
     def remembers(self) -> bool:
-        """Whether a result may depend, if only in its last bits, on what was computed before, until it is told to forget."""
+        """Whether results may depend, if only in their last bits, on earlier ones, until it is told to forget."""
 
     @property
     def room(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from ase import units
 from torch import Tensor
@@ -12,7 +14,8 @@ from md_workflows.batched.fleet import Fleet
 
 def temperature(fleet: Fleet) -> Tensor:
     """[G] K, over the degrees of freedom that constraints leave, as ASE counts them; 0 where none is left."""
-    return 2 * kinetic_energy(fleet) / (fleet.graph["freedom"].clamp(min=1) * units.kB)
+    degrees = fleet.graph["freedom"].clamp(min=1)
+    return torch.div(2 * kinetic_energy(fleet) / units.kB, degrees)
 
 
 def volume(fleet: Fleet) -> Tensor:
@@ -37,6 +40,6 @@ def log_rows(fleet: Fleet) -> list[str]:
     values = torch.stack(columns, 1).tolist()
     steps = fleet.graph["step"].tolist()
     return [
-        ",".join([str(step), *("" if value != value else repr(value) for value in row)])
+        ",".join([str(step), *("" if math.isnan(value) else repr(value) for value in row)])
         for step, row in zip(steps, values, strict=True)
     ]

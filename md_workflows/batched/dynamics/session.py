@@ -193,7 +193,9 @@ class Session:
         state = self.state.with_gone(self._gone)
         keys = [one.key for one in state.gone] + ([] if fleet is None else fleet.keys)
         model = self.asked.model
-        size = {"room": model.sizer.budget, "ceiling": model.sizer.ceiling} if isinstance(model, GraphModel) else {}
+        size: dict[str, Any] = {}
+        if isinstance(model, GraphModel):
+            size = {"room": model.sizer.budget, "ceiling": model.sizer.ceiling}
         began = max(keys, default=-1) + 1
         state = replace(state, fleet=fleet, began=began, rounds=self._rounds, marks=self._writer.marks(), **size)
         state.save(self.asked.files.state)

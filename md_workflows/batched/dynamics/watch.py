@@ -127,7 +127,7 @@ def _uncertainty(guards: Sequence[MDGuards], model: Model, name: str) -> str:
     if asked and asked[0] not in model.outputs:
         there = ", ".join(model.outputs) or "none"
         raise ValueError(
-            f"max_uncertainty needs an output {asked[0]!r} per structure, which {name} does not give (it gives {there}); "
-            "use a model that knows its uncertainty, or leave max_uncertainty out."
+            f"max_uncertainty needs an output {asked[0]!r} per structure, which {name} does not give (it gives "
+            f"{there}); use a model that knows its uncertainty, or leave max_uncertainty out."
         )
     return asked[0] if asked else ""
