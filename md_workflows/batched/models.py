@@ -142,7 +142,7 @@ class GraphModel:
     def compute(self, fleet: Fleet) -> Computed:
         """Energy, forces and stress of all structures: in one call, or in as few as fit into memory."""
         graph = self._graph(fleet)
-        costs = self._costs(graph)
+        costs = self._costs(graph, fleet.starts())
         parts: list[dict[str, Tensor]] = []
         first = 0
         while first < graph.n_graphs:
@@ -162,7 +162,7 @@ class GraphModel:
         return Computed(energy, forces, stress, beside)
 
     def _call(self, graph: AtomicGraph, cost: float) -> dict[str, Tensor]:
-        with MemoryMeter(self.device) as memory:
+        with MemoryMeter(self.device, idle=not self.sizer.wants_memory(cost)) as memory:
             start = time.perf_counter()
             results = self._evaluate(graph)
             self._wait()
@@ -206,11 +206,10 @@ class GraphModel:
         )
 
     @staticmethod
-    def _costs(graph: AtomicGraph) -> Tensor:
-        """[G] what each structure costs, in edges, on the CPU."""
-        edges = torch.bincount(graph.graph_index[graph.edge_index[1]], minlength=graph.n_graphs)
-        atoms = torch.bincount(graph.graph_index, minlength=graph.n_graphs)
-        return (edges + ATOM_COST * atoms).double().cpu()
+    def _costs(graph: AtomicGraph, starts: Tensor) -> Tensor:
+        """[G] what each structure costs, in edges, on the CPU; starts [G + 1]: first atom of each."""
+        first_edge = torch.searchsorted(graph.edge_index[1], starts)  # edges ascend by their centre
+        return (first_edge.diff() + ATOM_COST * starts.diff()).double().cpu()
 
     def _last(self, costs: Tensor, first: int) -> int:
         """The structures from `first` on that go into one call: one at least, and no small rest."""
