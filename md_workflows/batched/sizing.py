@@ -39,7 +39,6 @@ class Sizer:
     ceiling: float = float("inf")
     settled: bool = False
     fixed: bool = False
-    fixed: bool = False
     _largest: float = 0.0
     _best: tuple[float, float] = (0.0, 0.0)  # budget, and what was done in a second
     _calls: int = 0
