@@ -47,17 +47,13 @@ class Plan:
 
 
 class MolecularDynamics:
-    """Moves structures by an integrator until each has taken its steps or a guard stops it.
-
-    Attributes:
-        stopped: the reason, by key, of those whom a guard has stopped and who have not left yet.
-    """
+    """Moves structures by an integrator until each has taken its steps or a guard stops it."""
 
     def __init__(self, integrator: Integrator, watch: Watch, plan: Plan, has_stress: bool, name: str) -> None:
         self._integrator, self._watch, self._plan = integrator, watch, plan
         self._has_stress, self._name = has_stress, name
         self._coming: dict[int, Atoms] = {}
-        self.stopped: dict[int, str] = {}
+        self._stopped: dict[int, str] = {}
 
     def admit(self, key: int, atoms: Atoms) -> None:
         """Draw velocities where they are due; raise ValueError where the settings make no sense for a structure."""
@@ -134,7 +130,7 @@ class MolecularDynamics:
         done = step >= fleet.graph["steps"]
         if stopping:
             keys = fleet.keys
-            self.stopped |= {keys[row]: reason for row, reason in stopping.items()}
+            self._stopped |= {keys[row]: reason for row, reason in stopping.items()}
             bad = torch.zeros_like(done)
             bad[list(stopping)] = True
             done, events = done | bad, events & ~bad
@@ -145,9 +141,11 @@ class MolecularDynamics:
         return done
 
     def leave(self, keys: list[int]) -> None:
-        """Forget those that have gone."""
-        for key in keys:
-            self.stopped.pop(key, None)
+        """Nothing is kept of those that have gone but why they stopped, for `take_reason`."""
+
+    def take_reason(self, key: int) -> str:
+        """Why a guard has stopped a structure that leaves; empty where none has."""
+        return self._stopped.pop(key, "")
 
 
 def last_good(fleet: Fleet) -> Fleet | None:

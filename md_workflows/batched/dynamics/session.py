@@ -143,7 +143,7 @@ class Session:
 
     def _parted(self, departure: Departure) -> tuple[Gone, Fleet | None]:
         fleet, key = departure.fleet, departure.key
-        stopped = departure.error or self._motion.stopped.get(key, "")
+        stopped = departure.error or self._motion.take_reason(key)
         if not departure.finite:
             stopped = "energy or forces are not finite"
         seconds = 0.0 if fleet is None else float(fleet.graph["seconds"][0])
