@@ -101,8 +101,8 @@ class BatchState:
 
     def with_gone(self, gone: Sequence[tuple[Gone, Fleet | None]]) -> BatchState:
         """The state with more runs that have ended."""
-        fleets = [self.ended, *(fleet for _, fleet in gone)]
-        ended = joined([fleet for fleet in fleets if fleet is not None]) if gone else self.ended
+        fleets = [fleet for fleet in (self.ended, *(fleet for _, fleet in gone)) if fleet is not None]
+        ended = joined(fleets) if fleets else None
         return replace(self, gone=[*self.gone, *(one for one, _ in gone)], ended=ended)
 
     def ended_runs(self) -> list[tuple[Gone, Fleet | None]]:
