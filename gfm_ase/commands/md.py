@@ -47,9 +47,7 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Writes a trajectory, a log (CSV: energies in eV, temperature in K, pressure in GPa, volume in Å³) and a state.
     A run that was killed continues with the same command and --restart, bit for bit as if it had not been.
-
-    Several structures, --replicas or a guard (--max-..., --min-...) make a batch: each replica has its own seed, a
-    guard stops one run alone and keeps its last good frame, and all is written into one directory.
+    Several structures, --replicas or a guard (--max-..., --min-...) make a batch, which has a directory.
 
     Example: gfm-ase md model.safetensors silicon.cif --temperature-K 300 --steps 5000 --timestep-fs 2 -o si.traj
     """

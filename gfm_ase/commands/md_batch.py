@@ -27,6 +27,17 @@ class Batch:
     guards: md_workflows.MDGuards | None
     output: Path
     on_existing: Any
+    report: str | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether it is more than one plain run."""
+        return len(self.structures) > 1 or self.replicas > 1 or self.guards is not None
+
+    @property
+    def reporters(self) -> list[str]:
+        """The names of the reporters asked for."""
+        return [] if self.report is None else [name.strip() for name in self.report.split(",")]
 
     @property
     def files(self) -> md_workflows.BatchFiles:
@@ -37,7 +48,13 @@ class Batch:
 
 
 def run_batch(batch: Batch, calculator: Any, console: Console) -> list[str]:
-    """Run all; returns what is to be said of it."""
+    """Run all; returns what is to be said of it.
+
+    Raises:
+        ValueError: reporters are asked for, which look at single runs.
+    """
+    if batch.report is not None:
+        raise ValueError("--report looks at a single run; leave it out, and use `gfm-ase analyse` on the trajectories.")
     structures, settings = md_workflows.replicated(batch.structures, batch.settings, batch.replicas)
     with md_workflows.progress_bar("molecular dynamics", "steps", console) as bar:
         outcomes = list(
