@@ -102,6 +102,10 @@ class MolecularDynamics:
         self._watch.columns(fleet)
         self._integrator.columns(fleet, [one.ensemble for one in settings])
 
+    def resume(self, fleet: Fleet) -> None:
+        """Structures of a state go on: the columns are there, the integrator learns what their settings have alike."""
+        self._integrator.columns(fleet.copy(), [self._plan.settings[key].ensemble for key in fleet.keys])
+
     def start(self, fleet: Fleet) -> None:
         """Take note of the energies at the start."""
         fleet.graph["start_energy"].copy_(fleet.graph["energy"] + kinetic_energy(fleet))

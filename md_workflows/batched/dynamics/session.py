@@ -121,6 +121,8 @@ class Session:
         try:
             coming = islice(structures, self.state.began, None)
             fleet = None if self.state.fleet is None else self.state.fleet.copy()
+            if fleet is not None:
+                self._motion.resume(fleet)
             for departure in Advance(model, self._motion).run(coming, fleet, self.state.began):
                 self._gone.append(self._parted(departure))
                 yield self._outcome(*self._gone[-1])
