@@ -55,14 +55,13 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     settings = md_workflows.parse_settings(md_workflows.MDSettings, _values(given))
     atoms = [md_workflows.read_structure(path, index) for path in structures]
     driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
-    console = Console()
     batch = Batch(atoms, settings, replicas, _guards(given), output, _on_existing(restart, overwrite), report)
     if batch.needed:
-        return announce(console, *run_batch(batch, driver, console))
+        return announce(Console(), *run_batch(batch, driver))
     asked: dict[str, Any] = {"on_existing": batch.on_existing, "reporters": batch.reporters, "files": output}
-    with md_workflows.progress_bar("molecular dynamics", "steps", console) as bar:
+    with md_workflows.progress_bar("molecular dynamics", "steps") as bar:
         result = md_workflows.run_md(atoms[0], settings, calculator=driver, progress=bar, **asked)
-    return announce(console, *_report(result))
+    return announce(Console(), *_report(result))
 
 
 def _guards(given: dict[str, Any]) -> Any:

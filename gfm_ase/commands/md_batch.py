@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 import md_workflows
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ class Batch:
         return md_workflows.BatchFiles(self.output.with_suffix(""), suffix=self.output.suffix)
 
 
-def run_batch(batch: Batch, calculator: Any, console: Console) -> list[str]:
+def run_batch(batch: Batch, calculator: Any) -> list[str]:
     """Run all; returns what is to be said of it.
 
     Raises:
@@ -56,7 +54,7 @@ def run_batch(batch: Batch, calculator: Any, console: Console) -> list[str]:
     if batch.report is not None:
         raise ValueError("--report looks at a single run; leave it out, and use `gfm-ase analyse` on the trajectories.")
     structures, settings = md_workflows.replicated(batch.structures, batch.settings, batch.replicas)
-    with md_workflows.progress_bar("molecular dynamics", "steps", console) as bar:
+    with md_workflows.progress_bar("molecular dynamics", "steps") as bar:
         outcomes = list(
             md_workflows.run_md_many(
                 structures,

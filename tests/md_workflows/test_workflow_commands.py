@@ -118,6 +118,8 @@ def test_md_guards_and_several_structures(here: Path) -> None:
     assert sorted(path.name for path in Path("out").glob("*.csv")) == []
     with pytest.raises(ValueError, match="EMT does not give"):
         run(*words, "--max-uncertainty", "0.1", "--overwrite")
+    with pytest.raises(ValueError, match="--report looks at a single run"):
+        run(*words, "--report", "temperature", "--overwrite")
     with pytest.raises(ValueError, match="max_temperature_K"):
         run(*words, "--max-temperature-K", "-1", "--overwrite")
 
