@@ -223,6 +223,12 @@ def run_long(directory: Path, steps: int = 400, **how: object) -> list[MDOutcome
     return ordered(list(run_md_many(structures(), settings, calculator=model(), files=files, **how)))
 
 
+def _last_state(directory: Path) -> int:
+    """When the state was written last, in nanoseconds; 0 where there is none."""
+    path = directory / "state.npz"
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 @pytest.mark.slow
 def test_a_process_that_is_killed_again_and_again(tmp_path: Path) -> None:
     """SIGKILL, at times of no choice of ours, until it comes to its end."""
@@ -232,16 +238,15 @@ def test_a_process_that_is_killed_again_and_again(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     waiting = np.random.default_rng(3)
     while True:
-        began = len(contents(parts)) if parts.exists() else 0
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT.format(directory=str(parts))], cwd=root)
-        until = time.monotonic() + 300
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-            if parts.exists() and len(contents(parts)) > began and kills < 8:
-                time.sleep(float(waiting.uniform(0, 1)))
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        process.wait(timeout=300)
+        began = _last_state(parts)
+        with subprocess.Popen([sys.executable, "-c", SCRIPT.format(directory=str(parts))], cwd=root) as process:
+            until = time.monotonic() + 300
+            while process.poll() is None and time.monotonic() < until:
+                time.sleep(0.02)
+                if _last_state(parts) > began and kills < 4:
+                    time.sleep(float(waiting.uniform(0, 1)))
+                    os.kill(process.pid, signal.SIGKILL)
+                    break
         if process.returncode == 0:
             break
         kills += 1

@@ -80,6 +80,8 @@ def begin(asked: Asked, on_existing: str) -> Session:
                 f"{files.directory} holds files of such runs, but no state to continue them from; "
                 "remove them or use 'overwrite'."
             )
+        for half_written in files.directory.glob(f".{files.state.stem}.*.tmp{files.state.suffix}"):
+            half_written.unlink()
         state = BatchState.load(files.state, asked.model.device)
         state.check(fresh, files.state)
         state = extended(state, [one.steps for one in asked.settings], files.state)
