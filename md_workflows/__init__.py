@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from md_workflows.bands import NEBResult, NEBSettings, neb, neb_many
+    from md_workflows.batch_files import BatchFiles
     from md_workflows.batched.engine import BatchedEngine
     from md_workflows.cell import CellSettings
     from md_workflows.engine import ASEEngine, Engine, Outcome, engine_for, evaluate_many, relax_many
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from md_workflows.md import EnergySummary, MDResult, MDSettings, run_md
     from md_workflows.md_files import MDFiles
     from md_workflows.md_guard import MDStoppedError
+    from md_workflows.md_guards import MDGuards
+    from md_workflows.md_many import MDOutcome, replicated, run_md_many
     from md_workflows.progress import progress_bar
     from md_workflows.properties import PROPERTIES
     from md_workflows.ramps import Ramp
@@ -49,6 +52,7 @@ _HOME = {
     "ASEEngine": "engine",
     "BatchedEngine": "batched.engine",
     "Bussi": "ensembles",
+    "BatchFiles": "batch_files",
     "CellSettings": "cell",
     "ENSEMBLES": "integrators",
     "EnergySummary": "md",
@@ -57,6 +61,8 @@ _HOME = {
     "Langevin": "ensembles",
     "H5Writer": "h5_frames",
     "MDFiles": "md_files",
+    "MDGuards": "md_guards",
+    "MDOutcome": "md_many",
     "MDResult": "md",
     "MDSettings": "md",
     "MDStoppedError": "md_guard",
@@ -92,7 +98,9 @@ _HOME = {
     "read_structures": "structures",
     "relax": "relaxation",
     "relax_many": "engine",
+    "replicated": "md_many",
     "run_md": "md",
+    "run_md_many": "md_many",
     "screen": "screening",
     "structure_hash": "structures",
     "write_structure": "structures",
@@ -105,6 +113,7 @@ __all__ = [
     "OPTIMIZERS",
     "PROPERTIES",
     "ASEEngine",
+    "BatchFiles",
     "BatchedEngine",
     "Bussi",
     "CellSettings",
@@ -114,6 +123,8 @@ __all__ = [
     "H5Writer",
     "Langevin",
     "MDFiles",
+    "MDGuards",
+    "MDOutcome",
     "MDResult",
     "MDSettings",
     "MDStoppedError",
@@ -145,7 +156,9 @@ __all__ = [
     "read_structures",
     "relax",
     "relax_many",
+    "replicated",
     "run_md",
+    "run_md_many",
     "screen",
     "structure_hash",
     "write_structure",

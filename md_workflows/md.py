@@ -21,7 +21,7 @@ from md_workflows.md_guard import Guard
 from md_workflows.md_state import MDState, check_same, fingerprint
 from md_workflows.progress import ProgressCallback
 from md_workflows.settings import Settings
-from md_workflows.velocities import has_velocities, thermal_momenta
+from md_workflows.velocities import draw_velocities
 
 OnExisting = Literal["error", "restart", "overwrite"]
 SAME_ENERGY = 1e-5  # eV per atom: float32 noise is below, another checkpoint far above
@@ -149,11 +149,7 @@ class _Run:
 
     @classmethod
     def _begin(cls, atoms: Atoms, settings: MDSettings, files: MDFiles, reporting: Reporting) -> "_Run":
-        temperature = settings.initial_temperature_K
-        if temperature is None and not has_velocities(atoms):
-            temperature = settings.ensemble.thermostat_temperature
-        if temperature is not None:
-            thermal_momenta(atoms, temperature, settings.velocity_seed)
+        draw_velocities(atoms, settings)
         integrator = build_integrator(atoms, settings.timestep_fs, settings.ensemble)
         start_energy = _refresh(atoms) + float(atoms.get_kinetic_energy())
         run = cls(atoms, settings, files, reporting, integrator, 0, False, start_energy)

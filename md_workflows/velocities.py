@@ -1,7 +1,21 @@
 """Initial velocities."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from ase import Atoms, units
+
+if TYPE_CHECKING:
+    from md_workflows.md import MDSettings
+
+
+def draw_velocities(atoms: Atoms, settings: "MDSettings") -> None:
+    """Draw velocities (in place) where settings ask for them, or there are none and a thermostat has a temperature."""
+    temperature = settings.initial_temperature_K
+    if temperature is None and not has_velocities(atoms):
+        temperature = settings.ensemble.thermostat_temperature
+    if temperature is not None:
+        thermal_momenta(atoms, temperature, settings.velocity_seed)
 
 
 def has_velocities(atoms: Atoms) -> bool:

@@ -42,7 +42,12 @@ SEED: TypeAlias = Annotated[
 ]
 OUTPUT: TypeAlias = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Trajectory (.traj, .extxyz or .h5); log .csv and state .state.npz beside it."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Trajectory (.traj, .extxyz or .h5); log .csv and state .state.npz beside it. Of many runs: a directory "
+        "of this name without suffix, in which each has a trajectory of this kind.",
+    ),
 ]
 FRAME_INTERVAL: TypeAlias = Annotated[int, typer.Option("--trajectory-interval", help="Steps from frame to frame.")]
 LOG_INTERVAL: TypeAlias = Annotated[int, typer.Option("--log-interval", help="Steps from row to row of the log.")]
@@ -62,3 +67,23 @@ RESTART: TypeAlias = Annotated[
     bool, typer.Option("--restart", help="Continue exactly where the output stopped; begin if there is none.")
 ]
 OVERWRITE: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+REPLICAS: TypeAlias = Annotated[
+    int, typer.Option("--replicas", help="So many runs of each structure, with seeds that count up.", min=1)
+]
+MAX_DRIFT: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--max-drift-eV-per-atom", help="Stop a run whose conserved energy has drifted by more."),
+]
+MIN_DISTANCE: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--min-distance-of-radii", help="Stop a run with atoms closer than this part of their covalent radii."
+    ),
+]
+TOO_HOT: TypeAlias = Annotated[
+    float | None, typer.Option("--max-temperature-K", help="Stop a run whose temperature is above this.")
+]
+MAX_UNCERTAINTY: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--max-uncertainty", help="Stop a run whose uncertainty is above this; needs a model that tells it."),
+]

@@ -1,4 +1,4 @@
-"""`gfm-ase md`: molecular dynamics of one structure."""
+"""`gfm-ase md`: molecular dynamics of one structure, or of many at once."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,13 @@ from rich.console import Console
 import md_workflows
 from gfm_ase.commands import calculator, dynamics
 from gfm_ase.commands.announce import announce
-from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
+from gfm_ase.commands.md_batch import Batch, run_batch
+from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURES
 
 
 def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     checkpoint: CHECKPOINT,
-    structure: STRUCTURE,
+    structures: STRUCTURES,
     ensemble: dynamics.ENSEMBLE = "langevin",
     steps: dynamics.STEPS = 1000,
     timestep_fs: dynamics.TIMESTEP = 1.0,
@@ -29,6 +30,11 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     log_interval: dynamics.LOG_INTERVAL = 10,
     state_interval: dynamics.STATE_INTERVAL = 100,
     report: dynamics.REPORT = None,
+    replicas: dynamics.REPLICAS = 1,
+    max_drift: dynamics.MAX_DRIFT = None,
+    min_distance: dynamics.MIN_DISTANCE = None,
+    too_hot: dynamics.TOO_HOT = None,
+    max_uncertainty: dynamics.MAX_UNCERTAINTY = None,
     restart: dynamics.RESTART = False,
     overwrite: dynamics.OVERWRITE = False,
     index: FRAME = -1,
@@ -37,24 +43,37 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     dtype: DTYPE = None,
     compiled: COMPILE = False,
 ) -> None:
-    """Run molecular dynamics of one structure.
+    """Run molecular dynamics of one structure, or of many in one model call.
 
     Writes a trajectory, a log (CSV: energies in eV, temperature in K, pressure in GPa, volume in Å³) and a state.
     A run that was killed continues with the same command and --restart, bit for bit as if it had not been.
+    Several structures, --replicas or a guard (--max-..., --min-...) make a batch, which has a directory.
 
     Example: gfm-ase md model.safetensors silicon.cif --temperature-K 300 --steps 5000 --timestep-fs 2 -o si.traj
     """
     given = locals()
     settings = md_workflows.parse_settings(md_workflows.MDSettings, _values(given))
-    on_existing = _on_existing(restart, overwrite)
-    reporters = [] if report is None else [name.strip() for name in report.split(",")]
-    atoms = md_workflows.read_structure(structure, index)
+    atoms = [md_workflows.read_structure(path, index) for path in structures]
     driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
-    console = Console()
-    with md_workflows.progress_bar("molecular dynamics", "steps", console) as bar:
-        asked: dict[str, Any] = {"on_existing": on_existing, "progress": bar, "reporters": reporters}
-        result = md_workflows.run_md(atoms, settings, calculator=driver, files=output, **asked)
-    announce(console, *_report(result))
+    batch = Batch(atoms, settings, replicas, _guards(given), output, _on_existing(restart, overwrite), report)
+    if batch.needed:
+        return announce(Console(), *run_batch(batch, driver))
+    asked: dict[str, Any] = {"on_existing": batch.on_existing, "reporters": batch.reporters, "files": output}
+    with md_workflows.progress_bar("molecular dynamics", "steps") as bar:
+        result = md_workflows.run_md(atoms[0], settings, calculator=driver, progress=bar, **asked)
+    return announce(Console(), *_report(result))
+
+
+def _guards(given: dict[str, Any]) -> Any:
+    """The guards asked for; None where there are none."""
+    limits = {
+        "max_drift_eV_per_atom": given["max_drift"],
+        "min_distance_of_radii": given["min_distance"],
+        "max_temperature_K": given["too_hot"],
+        "max_uncertainty": given["max_uncertainty"],
+    }
+    asked = {name: value for name, value in limits.items() if value is not None}
+    return md_workflows.parse_settings(md_workflows.MDGuards, asked) if asked else None
 
 
 def _on_existing(restart: bool, overwrite: bool) -> Any:

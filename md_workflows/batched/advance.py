@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from ase import Atoms
 from torch import Tensor
 
 from md_workflows.attached import check_usable
-from md_workflows.batched.fleet import Fleet, fleet_of
+from md_workflows.batched.fleet import Fleet, fleet_of, joined
 from md_workflows.batched.models import Computed, Model
 from md_workflows.batched.verlet import StructuresFailedError
 from md_workflows.structures import one_line
@@ -74,13 +75,19 @@ class Advance:
         self._model, self._motion = model, motion
         self._departed: deque[Departure] = deque()
         self._costs: dict[int, float] = {}
-        self._load = 0.0
         self._next: tuple[int, Atoms] | None = None
 
-    def run(self, structures: Iterable[Atoms]) -> Iterator[Departure]:
-        """Yield each structure once, when it leaves; keys are places in the stream."""
-        stream = iter(enumerate(structures))
-        fleet: Fleet | None = None
+    def run(self, structures: Iterable[Atoms], fleet: Fleet | None = None, first: int = 0) -> Iterator[Departure]:
+        """Yield each structure once, when it leaves; keys are places in the stream.
+
+        Args:
+            structures: the stream.
+            fleet: structures that are on their way, as a motion left them before a move; None where there are none.
+            first: the key of the first structure of the stream.
+        """
+        stream = iter(enumerate(structures, first))
+        if fleet is not None:
+            self._costs = dict(zip(fleet.keys, fleet.graph["cost"].tolist(), strict=True))
         start = time.perf_counter()
         while True:
             if fleet is not None:
@@ -100,24 +107,27 @@ class Advance:
     def _leave(self) -> Iterator[Departure]:
         while self._departed:
             departure = self._departed.popleft()
-            self._load -= self._costs.pop(departure.key, 0.0)
+            self._costs.pop(departure.key, None)
             self._motion.leave([departure.key])
             yield departure
 
     def _come(self, stream: Iterator[tuple[int, Atoms]]) -> Fleet | None:
         """As many structures as there is room for, as a fleet."""
         structures: list[Fleet] = []
+        load: float | None = None
         while True:
             if self._next is None:
                 self._next = next(stream, None)
             if self._next is None:
                 break
+            if load is None:  # exact, so that it does not depend on who came and left before
+                load = math.fsum(self._costs.values())
             key, atoms = self._next
             try:
                 check_usable(atoms)
                 self._model.check(atoms)
                 cost = self._model.cost(atoms)
-                if self._costs and self._load + cost > self._model.room:
+                if self._costs and load + cost > self._model.room:
                     break
                 self._motion.admit(key, atoms)
                 alone = fleet_of([atoms], [key], self._model.device)
@@ -128,12 +138,12 @@ class Advance:
             if not self._costs:
                 self._model.forget()  # no result depends on which structures came before
             self._costs[key] = cost
-            self._load += cost
+            load += cost
             structures.append(alone)
             self._next = None
         if not structures:
             return None
-        fleet = structures[0] if len(structures) == 1 else _joined(structures)
+        fleet = joined(structures)
         self._add_columns(fleet)
         return fleet
 
@@ -141,8 +151,10 @@ class Advance:
         positions, cell = fleet.atom["positions"], fleet.graph["cell"]
         fleet.atom.update(forces=torch.zeros_like(positions), good_positions=positions.clone())
         energy = torch.full_like(fleet.graph["charge"], torch.nan)
-        seconds = torch.zeros_like(energy)
+        seconds, costs = torch.zeros_like(energy), [self._costs[key] for key in fleet.keys]
         fleet.graph.update(energy=energy, stress=torch.zeros_like(cell), good_cell=cell.clone(), seconds=seconds)
+        fleet.graph.update({name: torch.full_like(energy, torch.nan) for name in self._model.outputs})
+        fleet.graph["cost"] = torch.tensor(costs, dtype=energy.dtype, device=energy.device)
         self._motion.columns(fleet)
 
     def _move(self, fleet: Fleet) -> Fleet | None:
@@ -195,14 +207,6 @@ class Advance:
         return fleet.keep(wanted) if bool(wanted.any()) else None
 
 
-def _joined(fleets: list[Fleet]) -> Fleet:
-    """Many fleets as one, halving: each row is copied a few times only."""
-    while len(fleets) > 1:
-        pairs = [fleets[place : place + 2] for place in range(0, len(fleets), 2)]
-        fleets = [pair[0] if len(pair) == 1 else pair[0].join(pair[1]) for pair in pairs]
-    return fleets[0]
-
-
 def _note(fleet: Fleet, computed: Computed, good: Tensor) -> None:
     """Put what was computed into the columns of those structures whose numbers are good."""
     of_atoms = fleet.of_atoms(good)[:, None]
@@ -210,6 +214,8 @@ def _note(fleet: Fleet, computed: Computed, good: Tensor) -> None:
     fleet.graph["energy"].copy_(torch.where(good, computed.energy, fleet.graph["energy"]))
     fleet.atom["forces"].copy_(torch.where(of_atoms, computed.forces, fleet.atom["forces"]))
     fleet.graph["stress"].copy_(torch.where(good[:, None, None], stress, fleet.graph["stress"]))
+    for name, values in computed.outputs.items():
+        fleet.graph[name].copy_(values)
 
 
 def _below(rows: Iterable[int], limit: int) -> int:

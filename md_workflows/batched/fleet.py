@@ -92,6 +92,11 @@ class Fleet:
         atom["owner"] = torch.cat([self.atom["owner"], other.atom["owner"] + self.n_structures])
         return Fleet(atom, {name: torch.cat([column, other.graph[name]]) for name, column in self.graph.items()})
 
+    def copy(self) -> Fleet:
+        """The same in columns of its own."""
+        atom = {name: column.clone() for name, column in self.atom.items()}
+        return Fleet(atom, {name: column.clone() for name, column in self.graph.items()})
+
     def atoms(self, row: int) -> Atoms:
         """Numbers, positions, cell, pbc of one structure, and its momenta where there are any."""
         starts = self.starts()
@@ -105,6 +110,15 @@ class Fleet:
         if "momenta" in self.atom:
             found.set_momenta(self.atom["momenta"][rows].cpu().numpy())
         return found
+
+
+def joined(fleets: Sequence[Fleet]) -> Fleet:
+    """Many fleets as one, halving: each row is copied a few times only."""
+    together = list(fleets)
+    while len(together) > 1:
+        pairs = [together[place : place + 2] for place in range(0, len(together), 2)]
+        together = [pair[0] if len(pair) == 1 else pair[0].join(pair[1]) for pair in pairs]
+    return together[0]
 
 
 def fleet_of(structures: Sequence[Atoms], keys: Sequence[int], device: torch.device) -> Fleet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,12 +32,13 @@ class Computed:
     """What a model says of a fleet.
 
     energy [G] eV · forces [N, 3] eV/Å, without constraints · stress [G, 3, 3] eV/Å³, ASE's sign, NaN where there is
-    none; None from a model that has no stress.
+    none; None from a model that has no stress · outputs: [G] by name, whatever else the model tells of each structure.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
+    outputs: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Model(Protocol):
@@ -53,6 +55,14 @@ class Model(Protocol):
     @property
     def has_stress(self) -> bool:
         """Whether it gives stresses."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What else it tells of each structure, a number by this name."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether results may depend, if only in their last bits, on earlier ones, until it is told to forget."""
 
     @property
     def room(self) -> float:
@@ -85,9 +95,11 @@ class GraphModel:
         identity: text that changes whenever the energies would.
         check: raises ValueError for a structure that the potential does not know.
         skin: Å, of the neighbour lists; results do not depend on it.
+        outputs: what `evaluate` tells beside, a number per structure.
     """
 
     has_stress = True
+    remembers = False
 
     def __init__(
         self,
@@ -98,8 +110,10 @@ class GraphModel:
         identity: str,
         check: Callable[[Atoms], None],
         skin: float = 0.5,
+        outputs: tuple[str, ...] = (),
     ) -> None:
         self._evaluate = evaluate
+        self.outputs = outputs
         self._check = check
         self.device = device
         self.identity = identity
@@ -128,7 +142,7 @@ class GraphModel:
     def compute(self, fleet: Fleet) -> Computed:
         """Energy, forces and stress of all structures: in one call, or in as few as fit into memory."""
         graph = self._graph(fleet)
-        costs = self._costs(graph)
+        costs = self._costs(graph, fleet.starts())
         parts: list[dict[str, Tensor]] = []
         first = 0
         while first < graph.n_graphs:
@@ -144,10 +158,11 @@ class GraphModel:
                 continue
             first = last
         energy, forces, stress = (torch.cat([part[name] for part in parts]) for name in ("energy", "forces", "stress"))
-        return Computed(energy, forces, stress)
+        beside = {name: torch.cat([part[name].reshape(-1) for part in parts]) for name in self.outputs}
+        return Computed(energy, forces, stress, beside)
 
     def _call(self, graph: AtomicGraph, cost: float) -> dict[str, Tensor]:
-        with MemoryMeter(self.device) as memory:
+        with MemoryMeter(self.device, idle=not self.sizer.wants_memory(cost)) as memory:
             start = time.perf_counter()
             results = self._evaluate(graph)
             self._wait()
@@ -191,11 +206,10 @@ class GraphModel:
         )
 
     @staticmethod
-    def _costs(graph: AtomicGraph) -> Tensor:
-        """[G] what each structure costs, in edges, on the CPU."""
-        edges = torch.bincount(graph.graph_index[graph.edge_index[1]], minlength=graph.n_graphs)
-        atoms = torch.bincount(graph.graph_index, minlength=graph.n_graphs)
-        return (edges + ATOM_COST * atoms).double().cpu()
+    def _costs(graph: AtomicGraph, starts: Tensor) -> Tensor:
+        """[G] what each structure costs, in edges, on the CPU; starts [G + 1]: first atom of each."""
+        first_edge = torch.searchsorted(graph.edge_index[1], starts)  # edges ascend by their centre
+        return (first_edge.diff() + ATOM_COST * starts.diff()).double().cpu()
 
     def _last(self, costs: Tensor, first: int) -> int:
         """The structures from `first` on that go into one call: one at least, and no small rest."""
@@ -213,14 +227,17 @@ class ASEModel:
     Args:
         calculator: with energy and forces.
         identity: text that changes whenever the energies would.
+        outputs: which of its results, a number per structure each, are told beside.
     """
 
     device = torch.device("cpu")
+    remembers = True
     room = 0.0
 
-    def __init__(self, calculator: Any, identity: str) -> None:
+    def __init__(self, calculator: Any, identity: str, outputs: tuple[str, ...] = ()) -> None:
         self._calculator = calculator
         self.identity = identity
+        self.outputs = outputs
         self.has_stress = "stress" in getattr(calculator, "implemented_properties", ())
 
     def check(self, atoms: Atoms) -> None:
@@ -233,6 +250,7 @@ class ASEModel:
     def compute(self, fleet: Fleet) -> Computed:
         """Energy, forces and stress, structure by structure."""
         energy, forces, stress, failed = [], [], [], {}
+        beside: dict[str, list[float]] = {name: [] for name in self.outputs}
         for row in range(fleet.n_structures):
             atoms = fleet.atoms(row)
             atoms.info.update(charge=float(fleet.graph["charge"][row]), spin=float(fleet.graph["spin"][row]))
@@ -241,13 +259,15 @@ class ASEModel:
                 forces.append(torch.from_numpy(np.array(atoms.get_forces(), dtype=float)))
                 energy.append(float(atoms.get_potential_energy()))
                 stress.append(torch.from_numpy(self._stress(atoms)))
+                for name, values in beside.items():
+                    values.append(float(self._calculator.results[name]))
             except Exception as error:  # whatever a calculator raises is about this structure
                 failed[row] = one_line(error)
         if failed:
             raise StructuresFailedError(failed)
-        return Computed(
-            torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), torch.stack(stress) if self.has_stress else None
-        )
+        stresses = torch.stack(stress) if self.has_stress else None
+        outputs = {name: torch.tensor(values, dtype=DOUBLE) for name, values in beside.items()}
+        return Computed(torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), stresses, outputs)
 
     def _stress(self, atoms: Atoms) -> Any:
         if not self.has_stress or not atoms.pbc.any() or atoms.cell.rank < 3:

@@ -31,18 +31,24 @@ class Sizer:
         budget: what one call may cost.
         ceiling: above which memory does not reach.
         settled: whether it has stopped growing.
+        fixed: whether nothing but a lack of memory changes it any more: the same structures go together in every run.
     """
 
     device: torch.device
     budget: float = 4_000.0
     ceiling: float = float("inf")
     settled: bool = False
+    fixed: bool = False
+    _largest: float = 0.0
     _best: tuple[float, float] = (0.0, 0.0)  # budget, and what was done in a second
     _calls: int = 0
     _rate: float = 0.0
 
     def note(self, cost: float, seconds: float, bytes_used: float) -> None:
         """A call of `cost` took so long and so much memory."""
+        if self.fixed:
+            return
+        self._largest = max(self._largest, cost)
         if bytes_used > 0:
             self.ceiling = min(self.ceiling, max(cost, SHARE * free_bytes(self.device) * cost / bytes_used))
         if self.settled or cost < FULL * self.budget:
@@ -62,6 +68,10 @@ class Sizer:
         if self.budget * GROWTH > self.ceiling:
             self.settled = True
         self.budget = self._best[0] if self.settled else self.budget * GROWTH
+
+    def wants_memory(self, cost: float) -> bool:
+        """Whether the memory of a call of `cost` can tell anything: smaller calls than others need not be looked at."""
+        return not self.fixed and cost > self._largest
 
     def halve(self, cost: float) -> None:
         """A call of `cost` did not fit into memory."""
@@ -96,11 +106,13 @@ def free_bytes(device: torch.device) -> float:
 class MemoryMeter:
     """Peak memory of what runs inside, in bytes above what was in use before; 0 where it cannot be told."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, *, idle: bool = False) -> None:
+        self._device, self._idle = device, idle
         self.used = 0.0
 
     def __enter__(self) -> MemoryMeter:
+        if self._idle:
+            return self
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = float(torch.cuda.memory_allocated(self._device))
@@ -109,6 +121,8 @@ class MemoryMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._idle:
+            return
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
             self.used = torch.cuda.max_memory_allocated(self._device) - self._before

@@ -14,6 +14,7 @@ from torch import Tensor
 from md_workflows.batched.fleet import Fleet
 from md_workflows.structures import one_line
 from potentials.batched_neighbours import BatchedNeighbours, batched_neighbours
+from potentials.native.pairs import LongPairs, near_pairs
 from potentials.neighbours import COINCIDENT_ANGSTROM, complete_cell
 
 Array = NDArray[Any]
@@ -85,7 +86,15 @@ class BatchedVerlet:
         Raises:
             StructuresFailedError: two atoms of a structure are in one place, or a position is not finite.
         """
-        long = self._lists(fleet)
+        long, positions = self._lists(fleet), fleet.atom["positions"]
+        listed = LongPairs(long.neighbour, long.centre, long.reverse, long.shift)
+        found = near_pairs(listed, positions, fleet.graph["cell"], fleet.atom["owner"], self.cutoff)
+        if found is None or found.smallest < COINCIDENT_ANGSTROM**2:
+            return self._filtered(fleet, long)
+        return Pairs(found.edge_index, found.shift, found.reverse)
+
+    def _filtered(self, fleet: Fleet, long: _Long) -> Pairs:
+        """The pairs within the cutoff, by torch: on a GPU, or where there is no compiler."""
         positions = fleet.atom["positions"]
         neighbour, centre = long.neighbour.index_select(0, long.half), long.centre.index_select(0, long.half)
         vectors = positions.index_select(0, neighbour)

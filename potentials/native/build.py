@@ -12,7 +12,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = ("tensor_products.cpp", "spline_products.cpp", "neighbours.cpp")
+SOURCES = ("tensor_products.cpp", "spline_products.cpp", "neighbours.cpp", "pairs.cpp")
 HEADERS = ("couplings.hpp",)
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
 WIDE = "-mprefer-vector-width=512"

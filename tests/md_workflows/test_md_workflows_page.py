@@ -9,7 +9,7 @@ import md_workflows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "md_workflows.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-SAYS = ("copper.csv", "True converged", "Fe failed None NotImplementedError", "0 converged")
+SAYS = ("copper.csv", "True converged", "Fe failed None NotImplementedError", "0 converged", "3 50 came to its end")
 
 
 @pytest.mark.parametrize(("code", "says"), list(zip(EXAMPLES, SAYS, strict=True)))
@@ -22,7 +22,7 @@ def test_examples_run(
 
 
 def test_every_setting_is_on_the_page() -> None:
-    models = [md_workflows.MDSettings, md_workflows.RelaxSettings, md_workflows.CellSettings]
+    models = [md_workflows.MDSettings, md_workflows.RelaxSettings, md_workflows.CellSettings, md_workflows.MDGuards]
     models += [ensemble for ensemble, _ in md_workflows.ENSEMBLES.values()]
     names = {name for model in models for name in model.model_fields} - {"name", "ensemble"}
     assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []

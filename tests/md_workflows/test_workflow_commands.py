@@ -93,6 +93,41 @@ def test_md_seed_and_frame(here: Path) -> None:
     assert not np.array_equal(a.get_momenta(), b.get_momenta())
 
 
+def test_md_of_many(here: Path) -> None:
+    words = ("md", "model.safetensors", "cu.extxyz", "--ensemble", "nve", "--initial-temperature-K", "300", *FAST)
+    told = run(*words, "--replicas", "3", "-o", "many.traj", "--trajectory-interval", "2")
+    assert "3 of 3 runs came to step 4." in told
+    assert "Trajectories, logs and state: many" in told
+    frames = [read(f"many/{key:06d}.traj", index=":") for key in range(3)]
+    assert [len(one) for one in frames] == [3, 3, 3]
+    assert len({one[0].get_momenta().tobytes() for one in frames}) == 3
+    with pytest.raises(ValueError, match="pass on_existing='restart'"):
+        run(*words, "--replicas", "3", "-o", "many.traj", "--trajectory-interval", "2")
+    longer = [*words[:-3], "8", *words[-2:]]
+    told = run(*longer, "--replicas", "3", "-o", "many.traj", "--trajectory-interval", "2", "--restart")
+    assert "3 of 3 runs came to step 8." in told
+    assert len(read("many/000002.traj", index=":")) == 5
+
+
+def test_md_guards_and_several_structures(here: Path) -> None:
+    write("far.extxyz", bulk("Cu", a=4.5, cubic=True))
+    words = ("md", "model.safetensors", "cu.extxyz", "far.extxyz", "--ensemble", "nve", *FAST, "-o", "out")
+    told = run(*words, "--initial-temperature-K", "600", "--max-temperature-K", "1", "--max-drift-eV-per-atom", "9")
+    assert "0 of 2 runs came to step 4." in told
+    assert "Run 000001 stopped at step 0: the temperature reached" in told
+    again = ("--max-temperature-K", "1", "--max-drift-eV-per-atom", "9", "--restart")
+    assert "0 of 2 runs came to step 4." in run(*words, "--initial-temperature-K", "600", *again)
+    told = run(*words, "--replicas", "6", "--min-distance-of-radii", "1.9", "--overwrite")
+    assert "2 more stopped." in told
+    assert sorted(path.name for path in Path("out").glob("*.csv")) == []
+    with pytest.raises(ValueError, match="EMT does not give"):
+        run(*words, "--max-uncertainty", "0.1", "--overwrite")
+    with pytest.raises(ValueError, match="--report looks at a single run"):
+        run(*words, "--report", "temperature", "--overwrite")
+    with pytest.raises(ValueError, match="max_temperature_K"):
+        run(*words, "--max-temperature-K", "-1", "--overwrite")
+
+
 def test_relax(here: Path) -> None:
     told = run("relax", "model.safetensors", "cu.extxyz", "--fmax", "0.01", "--trajectory", "way.traj", "-o", "cu.cif")
     expected = relax_in_python(read("cu.extxyz"), RelaxSettings(fmax=0.01), calculator=EMT())

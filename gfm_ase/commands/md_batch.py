@@ -1,0 +1,75 @@
+"""Many runs of `gfm-ase md` in one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import md_workflows
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+TOLD = 10
+"""Stopped runs that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is asked for; the output's suffix is that of the trajectories, in a directory of its name without it."""
+
+    structures: list[Atoms]
+    settings: md_workflows.MDSettings
+    replicas: int
+    guards: md_workflows.MDGuards | None
+    output: Path
+    on_existing: Any
+    report: str | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether it is more than one plain run."""
+        return len(self.structures) > 1 or self.replicas > 1 or self.guards is not None
+
+    @property
+    def reporters(self) -> list[str]:
+        """The names of the reporters asked for."""
+        return [] if self.report is None else [name.strip() for name in self.report.split(",")]
+
+    @property
+    def files(self) -> md_workflows.BatchFiles:
+        """Where all is written."""
+        if not self.output.suffix:
+            return md_workflows.BatchFiles(self.output)
+        return md_workflows.BatchFiles(self.output.with_suffix(""), suffix=self.output.suffix)
+
+
+def run_batch(batch: Batch, calculator: Any) -> list[str]:
+    """Run all; returns what is to be said of it.
+
+    Raises:
+        ValueError: reporters are asked for, which look at single runs.
+    """
+    if batch.report is not None:
+        raise ValueError("--report looks at a single run; leave it out, and use `gfm-ase analyse` on the trajectories.")
+    structures, settings = md_workflows.replicated(batch.structures, batch.settings, batch.replicas)
+    with md_workflows.progress_bar("molecular dynamics", "steps") as bar:
+        outcomes = list(
+            md_workflows.run_md_many(
+                structures,
+                settings,
+                calculator=calculator,
+                files=batch.files,
+                on_existing=batch.on_existing,
+                guards=batch.guards,
+                progress=bar,
+            )
+        )
+    stopped = [outcome for outcome in outcomes if outcome.stopped]
+    lines = [f"{len(outcomes) - len(stopped)} of {len(outcomes)} runs came to step {batch.settings.steps}."]
+    for outcome in sorted(stopped, key=lambda outcome: outcome.index)[:TOLD]:
+        lines.append(f"Run {outcome.index:06d} stopped at {outcome.stopped}.")
+    if len(stopped) > TOLD:
+        lines.append(f"{len(stopped) - TOLD} more stopped.")
+    return [*lines, f"Trajectories, logs and state: {batch.files.directory}"]

@@ -1,0 +1,162 @@
+"""Molecular dynamics of a fleet: every structure with its own settings, clock, guards and end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from torch import Tensor
+
+from md_workflows.batched.constraints import BY_MASK, free_components, others
+from md_workflows.batched.dynamics.base import Integrator, kinetic_energy
+from md_workflows.batched.dynamics.registry import check_ensemble
+from md_workflows.batched.dynamics.watch import Watch
+from md_workflows.batched.fleet import DOUBLE, Fleet
+from md_workflows.md import MDSettings
+from md_workflows.velocities import draw_velocities
+
+GOOD = {"good_momenta": "momenta", "good_forces": "forces"}
+GOOD_OF_ALL = {"good_energy": "energy", "good_stress": "stress", "good_step": "step"}
+"""Columns of the last geometry at which no guard stopped a structure; positions and cell are noted by `Advance`."""
+
+
+class Observer(Protocol):
+    """Writes down what is due."""
+
+    def frames(self, fleet: Fleet, rows: list[int]) -> None:
+        """The present frames of these rows."""
+
+    def log(self, fleet: Fleet, rows: list[int]) -> None:
+        """The present lines of the log of these rows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a call of many runs does: settings of each structure, by key, and what looks on.
+
+    rest: called with the fleet before each step, when everything is known of its geometry.
+    """
+
+    settings: Sequence[MDSettings]
+    observer: Observer
+    rest: Callable[[Fleet], None]
+
+
+class MolecularDynamics:
+    """Moves structures by an integrator until each has taken its steps or a guard stops it."""
+
+    def __init__(self, integrator: Integrator, watch: Watch, plan: Plan, has_stress: bool, name: str) -> None:
+        self._integrator, self._watch, self._plan = integrator, watch, plan
+        self._has_stress, self._name = has_stress, name
+        self._coming: dict[int, Atoms] = {}
+        self._stopped: dict[int, str] = {}
+
+    def admit(self, key: int, atoms: Atoms) -> None:
+        """Draw velocities where they are due; raise ValueError where the settings make no sense for a structure."""
+        settings = self._plan.settings[key]
+        if settings.ensemble.needs_stress and not self._has_stress:
+            raise ValueError(
+                f"{type(settings.ensemble).__name__} needs the stress, which {self._name} does not give; "
+                "use another calculator or a constant-volume ensemble."
+            )
+        if others(atoms):
+            kept = ", ".join(kind.__name__ for kind in BY_MASK)
+            raise ValueError(
+                f"batched dynamics keeps {kept}, not {', '.join(others(atoms))}; use run_md, or remove the constraint."
+            )
+        own = atoms.copy()
+        draw_velocities(own, settings)
+        check_ensemble(own, settings.ensemble)
+        self._coming[key] = own
+
+    def columns(self, fleet: Fleet) -> None:
+        """Add those of motion, clock, guards and integrator."""
+        coming = [self._coming.pop(key) for key in fleet.keys]
+        settings = [self._plan.settings[key] for key in fleet.keys]
+
+        def numbers(values: Sequence[float], dtype: torch.dtype) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=fleet.device)
+
+        fleet.atom["free"] = torch.from_numpy(np.concatenate([free_components(one) for one in coming])).to(fleet.device)
+        fleet.atom["momenta"] = torch.from_numpy(np.concatenate([one.get_momenta() for one in coming])).to(fleet.device)
+        freedom = [int(one.get_number_of_degrees_of_freedom()) for one in coming]
+        seeds = [int(getattr(one.ensemble, "seed", 0)) for one in settings]
+        fleet.graph.update(
+            timestep_fs=numbers([one.timestep_fs for one in settings], DOUBLE),
+            timestep=numbers([one.timestep_fs * units.fs for one in settings], DOUBLE),
+            step=torch.zeros_like(fleet.graph["count"]),
+            steps=numbers([one.steps for one in settings], torch.int64),
+            frame_every=numbers([one.trajectory_interval for one in settings], torch.int64),
+            log_every=numbers([one.log_interval for one in settings], torch.int64),
+            seed=numbers(seeds, torch.int64),
+            freedom=numbers(freedom, torch.int64),
+            start_energy=torch.zeros_like(fleet.graph["energy"]),
+        )
+        fleet.atom.update({good: torch.zeros_like(fleet.atom[name]) for good, name in GOOD.items()})
+        fleet.graph.update({good: torch.zeros_like(fleet.graph[name]) for good, name in GOOD_OF_ALL.items()})
+        fleet.graph["good_energy"].fill_(torch.nan)
+        self._watch.columns(fleet)
+        self._integrator.columns(fleet, [one.ensemble for one in settings])
+
+    def resume(self, fleet: Fleet) -> None:
+        """Structures of a state go on: the columns are there, the integrator learns what their settings have alike."""
+        self._integrator.columns(fleet.copy(), [self._plan.settings[key].ensemble for key in fleet.keys])
+
+    def start(self, fleet: Fleet) -> None:
+        """Take note of the energies at the start."""
+        fleet.graph["start_energy"].copy_(fleet.graph["energy"] + kinetic_energy(fleet))
+        self._watch.start(fleet)
+
+    def move(self, fleet: Fleet) -> dict[int, str]:
+        """Go to the geometry of the next step."""
+        self._plan.rest(fleet)
+        for good, name in GOOD.items():
+            fleet.atom[good].copy_(fleet.atom[name])
+        for good, name in GOOD_OF_ALL.items():
+            fleet.graph[good].copy_(fleet.graph[name])
+        self._integrator.before(fleet)
+        return {}
+
+    def arrive(self, fleet: Fleet) -> None:
+        """Complete the step."""
+        self._integrator.after(fleet)
+        fleet.graph["step"] += 1
+
+    def finished(self, fleet: Fleet) -> Tensor:
+        """[G] who has taken all steps or has to stop; what is due of the others is written down."""
+        stopping = self._watch.check(fleet)
+        step = fleet.graph["step"]
+        events = torch.stack([step % fleet.graph["frame_every"] == 0, step % fleet.graph["log_every"] == 0])
+        done = step >= fleet.graph["steps"]
+        if stopping:
+            keys = fleet.keys
+            self._stopped |= {keys[row]: reason for row, reason in stopping.items()}
+            bad = torch.zeros_like(done)
+            bad[list(stopping)] = True
+            done, events = done | bad, events & ~bad
+        if bool(events.any()):
+            frames, lines = (rows.nonzero()[:, 0].tolist() for rows in events)
+            self._plan.observer.frames(fleet, frames)
+            self._plan.observer.log(fleet, lines)
+        return done
+
+    def leave(self, keys: list[int]) -> None:
+        """Nothing is kept of those that have gone but why they stopped, for `take_reason`."""
+
+    def take_reason(self, key: int) -> str:
+        """Why a guard has stopped a structure that leaves; empty where none has."""
+        return self._stopped.pop(key, "")
+
+
+def last_good(fleet: Fleet) -> Fleet | None:
+    """The structures at their last good geometry; None for one that never had any."""
+    if not bool(torch.isfinite(fleet.graph["good_energy"]).all()):
+        return None
+    atom = {**fleet.atom, "positions": fleet.atom["good_positions"]}
+    graph = {**fleet.graph, "cell": fleet.graph["good_cell"]}
+    atom |= {name: fleet.atom[good] for good, name in GOOD.items()}
+    return Fleet(atom, graph | {name: fleet.graph[good] for good, name in GOOD_OF_ALL.items()})

@@ -1,0 +1,144 @@
+"""Molecular dynamics of many structures, or of many replicas of one, each with settings of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from ase import Atoms
+
+from md_workflows.batch_files import BatchFiles
+from md_workflows.md import EnergySummary, MDSettings, OnExisting
+from md_workflows.md_guards import MDGuards
+from md_workflows.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from md_workflows.batched.models import Model
+
+
+@dataclass(frozen=True)
+class MDOutcome:
+    """How the run of structure `index` (its place among those given) ended.
+
+    atoms: the last good ones, with velocities and results; None where there never was a good geometry · steps: taken
+    until there · time_fs · temperature_K: the last · energies: at the end · stopped: why it did not come to its end,
+    empty where it did · seconds: its share of the wall time.
+    """
+
+    index: int
+    atoms: Atoms | None
+    steps: int
+    time_fs: float
+    temperature_K: float
+    energies: EnergySummary | None
+    stopped: str
+    seconds: float
+
+
+def replicated(
+    structures: Atoms | Sequence[Atoms], settings: MDSettings | Sequence[MDSettings], replicas: int
+) -> tuple[list[Atoms], list[MDSettings]]:
+    """Each structure `replicas` times, one after another, with seeds of velocities and noise that count up.
+
+    Raises:
+        ValueError: fewer than one replica, or settings that are not as many as the structures.
+    """
+    if replicas < 1:
+        raise ValueError(f"replicas is {replicas}; give 1 or more.")
+    given = _listed(structures)
+    chosen = _each(settings, len(given), "settings")
+    runs = [(atoms, one, place) for atoms, one in zip(given, chosen, strict=True) for place in range(replicas)]
+    return [atoms for atoms, _, _ in runs], [_with_seeds(one, place) for _, one, place in runs]
+
+
+def _with_seeds(settings: MDSettings, place: int) -> MDSettings:
+    seeds: dict[str, Any] = {"velocity_seed": settings.velocity_seed + place}
+    if hasattr(settings.ensemble, "seed"):
+        seeds["ensemble"] = settings.ensemble.model_copy(update={"seed": settings.ensemble.seed + place})
+    return settings.model_copy(update=seeds)
+
+
+def run_md_many(
+    structures: Atoms | Sequence[Atoms],
+    settings: MDSettings | Sequence[MDSettings],
+    *,
+    calculator: Any = None,
+    files: BatchFiles | str | Path | None = None,
+    on_existing: OnExisting = "error",
+    guards: MDGuards | Sequence[MDGuards] | None = None,
+    progress: ProgressCallback | None = None,
+) -> Iterator[MDOutcome]:
+    """Run molecular dynamics of many structures; yield how each ended, when it has, each once.
+
+    A `GFMCalculator` advances as many as its measured room has in one model call; any other ASE calculator advances
+    them one after another with the same integrators. What happens to one does not touch the others.
+
+    Args:
+        structures: they stay untouched.
+        settings: of all, or of each; all with one kind of ensemble and one `state_interval`, which counts steps of the
+            batch.
+        calculator: of all; by default that of the first structure. Or a `Model` of `md_workflows.batched`.
+        files: a directory, or `BatchFiles`.
+        on_existing: what to do when files exist: refuse, continue from the state, or start again. A run that was killed
+            and continued gives the same bits as one that was not; those that had ended are yielded again.
+        guards: of all, or of each.
+        progress: called with the number of steps taken by all, and how many there are.
+
+    Raises:
+        ValueError: before anything is computed: no calculator, settings that do not go together, files that exist, a
+            state of other runs or of another model. What is wrong with one structure is its outcome.
+    """
+    if on_existing not in get_args(OnExisting):
+        raise ValueError(f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}.")
+    given = _listed(structures)
+    chosen, limits = _each(settings, len(given), "settings"), _each(guards or MDGuards(), len(given), "guards")
+    _check_together(chosen)
+    model, name = _model(given, calculator, limits)
+    from md_workflows.batched.dynamics.session import Asked, begin
+
+    target = BatchFiles(Path(files)) if isinstance(files, str | Path) else files
+    return begin(Asked(given, chosen, limits, model, name, target), on_existing).run(progress)
+
+
+def _listed(structures: Atoms | Sequence[Atoms]) -> list[Atoms]:
+    given = [structures] if isinstance(structures, Atoms) else list(structures)
+    if not given:
+        raise ValueError("no structures are given; give at least one.")
+    return given
+
+
+def _each(values: Any, count: int, what: str) -> list[Any]:
+    """One value for each structure, from one for all or a sequence of them."""
+    if not isinstance(values, Sequence):
+        return [values] * count
+    if len(values) != count:
+        raise ValueError(f"{len(values)} {what} are given for {count} structures; give one for all, or one for each.")
+    return list(values)
+
+
+def _check_together(settings: Sequence[MDSettings]) -> None:
+    names = sorted({str(getattr(one.ensemble, "name", type(one.ensemble).__name__)) for one in settings})
+    if len(names) > 1:
+        raise ValueError(f"the structures of one call have one kind of ensemble, these have {', '.join(names)}.")
+    intervals = sorted({one.state_interval for one in settings})
+    if len(intervals) > 1:
+        raise ValueError(f"the structures of one call have one state_interval, these have {intervals}.")
+
+
+def _model(structures: Sequence[Atoms], calculator: Any, guards: Sequence[MDGuards]) -> tuple[Model, str]:
+    driver = structures[0].calc if calculator is None else calculator
+    if driver is None:
+        raise ValueError("the atoms have no calculator; set atoms.calc or pass calculator=.")
+    name = type(driver).__name__
+    if hasattr(driver, "compute") and hasattr(driver, "room"):
+        return driver, name
+    if hasattr(driver, "batch_model"):
+        return driver.batch_model(), name
+    from md_workflows.batched.models import ASEModel
+    from md_workflows.engine import calculator_identity
+
+    asked = {one.uncertainty for one in guards if one.max_uncertainty is not None}
+    known = tuple(sorted(asked & set(getattr(driver, "implemented_properties", ()))))
+    return ASEModel(driver, calculator_identity(driver), outputs=known), name
