@@ -36,8 +36,8 @@ from potentials.potential import Potential, PotentialConfig
 class Timed(GFMCalculator):
     """The calculator with a stopwatch around the potential itself."""
 
-    def _evaluator(self) -> Any:
-        evaluate = super()._evaluator()
+    def evaluator(self) -> Any:
+        evaluate = super().evaluator()
 
         def watched(graph: Any) -> Any:
             began = time.perf_counter()

@@ -133,7 +133,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
 
         identity = f"{self.manifest.identity} head={self.head} dtype={self.potential.dtype}"
         known, device = self._check_known, self.potential.device
-        return GraphModel(self._evaluator(), self.potential.cutoff, device=device, identity=identity, check=known)
+        return GraphModel(self.evaluator(), self.potential.cutoff, device=device, identity=identity, check=known)
 
     def calculate(
         self,
@@ -144,7 +144,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         """ASE's entry: compute everything at once."""
         super().calculate(atoms, properties, system_changes)
         graph = self._graph(self.atoms)
-        self.results = self._results(self._evaluator()(graph), self.atoms)
+        self.results = self._results(self.evaluator()(graph), self.atoms)
 
     def use_direct_forces(self) -> None:
         """From now on give the output "direct_forces" as the forces; they are no derivatives of the energy.
@@ -203,8 +203,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         check_elements_known(atoms, self.potential.references, self.head)
         self._checked_numbers = atoms.numbers.astype(np.int64)
 
-    def _evaluator(self) -> Evaluate:
-        """What answers; made at the first call."""
+    def evaluator(self) -> Evaluate:
+        """What answers, a function of graphs: tables and compiled code are made at the first call."""
         if self._evaluate is None:
             if self._export is not None:  # a copy, or in another process
                 return self._use(load_export(self._export))

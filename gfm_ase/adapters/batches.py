@@ -72,7 +72,7 @@ class BatchedCalculator:
         """
         self._check(geometries)
         graph = graph_of_many(geometries, self.calculator.potential.cutoff)
-        computed = self.calculator._evaluator()(graph.to(self.calculator.potential.device))
+        computed = self.calculator.evaluator()(graph.to(self.calculator.potential.device))
         return {**computed, "forces": computed["direct_forces"]} if self.calculator.direct else computed
 
     def _check(self, geometries: Geometries) -> None:
