@@ -37,6 +37,7 @@ class Timed(GFMCalculator):
     """The calculator with a stopwatch around the potential itself."""
 
     def evaluator(self) -> Any:
+        """The calculator's, each call timed."""
         evaluate = super().evaluator()
 
         def watched(graph: Any) -> Any:
