@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from md_workflows.properties import PROPERTIES
     from md_workflows.ramps import Ramp
     from md_workflows.relaxation import OPTIMIZERS, RelaxResult, RelaxSettings, StopReason, relax
-    from md_workflows.screen_rows import ScreenRow, Status
-    from md_workflows.screening import ScreenFiles, ScreenResult, screen
+    from md_workflows.screening.executors import EXECUTORS, open_pool
+    from md_workflows.screening.outputs import ScreenFiles
+    from md_workflows.screening.rows import ScreenRow, Status
+    from md_workflows.screening.run import ScreenResult, ScreenSettings, screen
+    from md_workflows.screening.stages import Asked
+    from md_workflows.screening.workers import Spread
     from md_workflows.settings import parse_settings
     from md_workflows.structures import (
         Unreadable,
@@ -50,11 +54,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ASEEngine": "engine",
+    "Asked": "screening.stages",
     "BatchedEngine": "batched.engine",
     "Bussi": "ensembles",
     "BatchFiles": "batch_files",
     "CellSettings": "cell",
     "ENSEMBLES": "integrators",
+    "EXECUTORS": "screening.executors",
     "EnergySummary": "md",
     "Engine": "engine",
     "EnsembleSettings": "ensembles",
@@ -80,10 +86,12 @@ _HOME = {
     "Ramp": "ramps",
     "RelaxResult": "relaxation",
     "RelaxSettings": "relaxation",
-    "ScreenFiles": "screening",
-    "ScreenResult": "screening",
-    "ScreenRow": "screen_rows",
-    "Status": "screen_rows",
+    "ScreenFiles": "screening.outputs",
+    "ScreenResult": "screening.run",
+    "ScreenRow": "screening.rows",
+    "ScreenSettings": "screening.run",
+    "Spread": "screening.workers",
+    "Status": "screening.rows",
     "StopReason": "relaxation",
     "Unreadable": "structures",
     "check_writable": "structures",
@@ -91,6 +99,7 @@ _HOME = {
     "evaluate_many": "engine",
     "neb": "bands",
     "neb_many": "bands",
+    "open_pool": "screening.executors",
     "parse_settings": "settings",
     "progress_bar": "progress",
     "read_h5": "h5_frames",
@@ -101,18 +110,20 @@ _HOME = {
     "replicated": "md_many",
     "run_md": "md",
     "run_md_many": "md_many",
-    "screen": "screening",
+    "screen": "screening.run",
     "structure_hash": "structures",
     "write_structure": "structures",
 }
 
 __all__ = [
     "ENSEMBLES",
+    "EXECUTORS",
     "NPT",
     "NVE",
     "OPTIMIZERS",
     "PROPERTIES",
     "ASEEngine",
+    "Asked",
     "BatchFiles",
     "BatchedEngine",
     "Bussi",
@@ -141,6 +152,8 @@ __all__ = [
     "ScreenFiles",
     "ScreenResult",
     "ScreenRow",
+    "ScreenSettings",
+    "Spread",
     "Status",
     "StopReason",
     "Unreadable",
@@ -149,6 +162,7 @@ __all__ = [
     "evaluate_many",
     "neb",
     "neb_many",
+    "open_pool",
     "parse_settings",
     "progress_bar",
     "read_h5",

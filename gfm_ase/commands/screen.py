@@ -1,15 +1,8 @@
-"""`gfm-ase screen`: many structures relaxed, one row each."""
+"""`gfm-ase screen`: many structures relaxed and measured, one row each."""
 
-import hashlib
 from pathlib import Path
-from typing import Annotated
 
-import typer
-from rich.console import Console
-
-import md_workflows
-from gfm_ase.commands import calculator
-from gfm_ase.commands.announce import announce
+from gfm_ase.commands import screen_options, screening
 from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, HEAD, STRUCTURES
 from gfm_ase.commands.relaxing import (
     CELL,
@@ -28,16 +21,19 @@ from gfm_ase.commands.relaxing import (
 def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     checkpoint: CHECKPOINT,
     structures: STRUCTURES,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Table (.csv); structures .extxyz and journal .journal.jsonl beside it."),
-    ] = Path("screen.csv"),
-    index: Annotated[
-        str, typer.Option("--index", help="Frames of each file: a number or a slice such as :, 0:10 or ::2.")
-    ] = ":",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Compute everything again, forgetting the journal of an earlier run.")
-    ] = False,
+    output: screen_options.OUTPUT = Path("screen"),
+    properties: screen_options.PROPERTY = "relax",
+    settings: screen_options.SETTINGS = None,
+    workers: screen_options.WORKERS = None,
+    executor: screen_options.EXECUTOR = None,
+    chunk: screen_options.CHUNK = 32,
+    table: screen_options.TABLE = None,
+    duplicates: screen_options.DUPLICATES = None,
+    parquet: screen_options.PARQUET = False,
+    index: screen_options.INDEX = ":",
+    fresh: screen_options.FRESH = False,
+    retry_failed: screen_options.RETRY_FAILED = False,
+    export_only: screen_options.EXPORT_ONLY = False,
     optimizer: OPTIMIZER = "fire",
     fmax: FMAX = 0.05,
     max_steps: MAX_STEPS = 500,
@@ -51,32 +47,17 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     dtype: DTYPE = None,
     compiled: COMPILE = False,
 ) -> None:
-    """Relax many structures and write a table with one row each.
+    """Relax and measure many structures: a durable table with one row each, as database, CSV and extended XYZ.
 
-    A structure that fails is a row with its reason. Every finished structure is in the journal at once: after an
-    interruption the same command goes on where it stopped, and computes again only what changed. --max-steps 0
-    evaluates the structures as they are.
+    A structure that fails is a row with its reason. Give the same command again after any end, and it goes on: what is
+    in the table is not computed twice. docs/screening.md tells of executors, properties and restarts.
 
-    Example: gfm-ase screen model.safetensors candidates/*.cif --cell -o candidates.csv
+    Example: gfm-ase screen model.safetensors candidates/*.cif --cell --property relax,eos --workers 4 -o candidates
     """
     values = cell_values(mask, hydrostatic, constant_volume, pressure)
-    settings = relax_settings(optimizer, fmax, max_steps, cell, values)
-    items = list(md_workflows.read_structures(structures, index))  # all at once: the time left needs their number
-    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
-    engine = md_workflows.ASEEngine(driver, identity=f"{_digest(checkpoint)} head={head} dtype={dtype}")
-    console = Console()
-    with md_workflows.progress_bar("screening", "structures", console) as progress:
-        result = md_workflows.screen(items, output, settings, engine=engine, resume=not fresh, progress=progress)
-    counts = ", ".join(f"{result.count(status)} {status}" for status in md_workflows.Status)
-    announce(
-        console,
-        f"{len(result.rows)} structures: {counts} ({result.resumed} known from the journal).",
-        f"Table: {result.files.table}",
-        f"Structures: {result.files.structures}",
-        f"Journal: {result.files.journal}",
-    )
-
-
-def _digest(checkpoint: Path) -> str:
-    with checkpoint.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    relax = relax_settings(optimizer, fmax, max_steps, cell, values)
+    screening.Screening(
+        screening.What(structures, index, output, table, parquet, fresh, properties, settings),
+        screening.How(relax, duplicates, retry_failed, export_only, workers, executor, chunk),
+        screening.CheckpointEngine.of(checkpoint, head, device, dtype, compiled),
+    ).run()

@@ -217,7 +217,7 @@ def test_md_relax_and_screen(here: Path) -> None:
     assert "4 structures:" in told
     with (here / "table.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 4
-    assert "(4 known from the journal)" in run(
+    assert "(4 known from the table)" in run(
         "screen", "model.safetensors", "test.extxyz", "--max-steps", "2", "-o", "table.csv"
     )
 

@@ -184,15 +184,15 @@ def test_screen_and_resume(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("bad.extxyz", Atoms("Fe", cell=[3, 3, 3], pbc=True))
     words = ("screen", "model.safetensors", "cu.extxyz", "bad.extxyz", "-o", "s.csv")
     told = run(*words)
-    assert "3 structures: 2 converged, 0 not_converged, 1 failed (0 known from the journal)." in told
-    assert "Table: s.csv\nStructures: s.extxyz\nJournal: s.journal.jsonl\n" in told
+    assert "3 structures: 2 converged, 1 failed (0 known from the table)." in told
+    assert "Table: s.db\ncsv: s.csv\nextxyz: s.extxyz\n" in told
     rows = list(csv.DictReader(Path("s.csv").read_text().splitlines()))
     assert [row["identifier"] for row in rows] == ["cu.extxyz:0", "cu.extxyz:1", "bad.extxyz:0"]
-    assert "(3 known from the journal)" in run(*words)
-    assert "(0 known from the journal)" in run(*words, "--fresh")
+    assert "(3 known from the table)" in run(*words)
+    assert "(0 known from the table)" in run(*words, "--fresh")
     assert "1 structures" in run("screen", "model.safetensors", "cu.extxyz", "--index", "-1", "-o", "t.csv")
     (here / "model.safetensors").write_bytes(b"other weights")
-    assert "(0 known from the journal)" in run(*words)
+    assert "(0 known from the table)" in run(*words)
 
 
 def test_the_calculator_gets_what_was_asked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

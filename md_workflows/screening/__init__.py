@@ -1,0 +1,1 @@
+"""Screening: many structures in, one durable row each out, spread over any `concurrent.futures` executor."""

@@ -1,0 +1,183 @@
+"""Screening: many structures in, one row each out, whatever happens to any one of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from md_workflows.engine import Engine, engine_for
+from md_workflows.progress import ProgressCallback
+from md_workflows.relaxation import RelaxSettings
+from md_workflows.screening.completion import counted, fill_duplicates, finish, token
+from md_workflows.screening.intake import Intake, Item, Register, Stages, check_identifiers
+from md_workflows.screening.notes import Notes
+from md_workflows.screening.outputs import ScreenFiles, write_outputs
+from md_workflows.screening.rows import ScreenRow, Status
+from md_workflows.screening.stages import Asked, Plan, Task
+from md_workflows.screening.table import Reader, Table
+from md_workflows.screening.twins import ExactTwins
+from md_workflows.screening.workers import Computer, InProcess, Spread
+
+
+@dataclass(frozen=True)
+class ScreenSettings:
+    """What to do with each structure.
+
+    relax: how to relax it first; None takes it as it is · asked: properties, measured on what converged · duplicates:
+    Å within which two crystals are the same; None compares to the last digit · retry_failed: compute failed ones
+    again · export_only: compute nothing, write the outputs of what the table holds.
+    """
+
+    relax: RelaxSettings | None = field(default_factory=RelaxSettings)
+    asked: tuple[Asked, ...] = ()
+    duplicates: float | None = None
+    retry_failed: bool = False
+    export_only: bool = False
+
+    def run(self, identity: str) -> str:
+        """The name, in the table, of all that these settings and this engine lead to; properties are known by row."""
+        relax = None if self.relax is None else self.relax.model_dump_json()
+        return "r" + hashlib.sha256(json.dumps([relax, identity]).encode()).hexdigest()[:12]
+
+    def check(self) -> None:
+        """Raise ValueError when there is nothing to do, or a library is missing."""
+        if self.relax is None and not self.asked:
+            raise ValueError("nothing is asked of the structures; ask to relax them, or for a property.")
+        for each in self.asked:
+            each.row.check()
+
+    def stages(self) -> Stages:
+        """What is to be done with a structure of which nothing is known."""
+        return Stages(self.relax is not None, tuple(each.name for each in self.asked))
+
+
+@dataclass(frozen=True)
+class ScreenResult:
+    """How a screening ended. counts: of each status · resumed: how many were done already · files: where all is ·
+    numbers: of the rows in the database, in the order of the input."""
+
+    counts: Mapping[Status, int]
+    resumed: int
+    files: ScreenFiles
+    numbers: Sequence[int]
+
+    @cached_property
+    def rows(self) -> tuple[ScreenRow, ...]:
+        """The rows in the order of the input, read from the table when they are first asked for."""
+        return tuple(record.row for _, record in Reader(self.files.database).read(self.numbers))
+
+    def count(self, status: Status) -> int:
+        """How many structures ended with `status`."""
+        return self.counts.get(status, 0)
+
+
+def screen(
+    structures: Iterable[Item],
+    output: str | Path | ScreenFiles,
+    settings: RelaxSettings | ScreenSettings | None = None,
+    *,
+    calculator: Any = None,
+    engine: Engine | Spread | None = None,
+    resume: bool = True,
+    progress: ProgressCallback | None = None,
+) -> ScreenResult:
+    """Relax and measure every structure and write one row each; a failure is a row, never the end of the run.
+
+    structures: Atoms (named by their number) or (identifier, Atoms); a stream is read once, and never held in memory.
+    output: a name, from which those of the table (.db) and of the files written from it follow, or a ScreenFiles.
+    settings: a RelaxSettings stands for relaxation alone. Either calculator or engine, not both; a `Spread` is engines
+    on the workers of an executor. resume: a structure in the table is not computed again, if identifier, structure,
+    settings and engine are the same; False forgets it first.
+
+    Raises:
+        ValueError: neither or both of calculator and engine, an identifier twice, an output that cannot be
+            written, a table that cannot be read or is in use, a worker that cannot build its engine.
+        RuntimeError: an engine that loses structures, workers that die whatever they are given.
+    """
+    computer = _computer(calculator, engine)
+    files = output if isinstance(output, ScreenFiles) else ScreenFiles.beside(output)
+    chosen = settings if isinstance(settings, ScreenSettings) else ScreenSettings(settings or RelaxSettings())
+    chosen.check()
+    if isinstance(structures, Sequence):  # a stream cannot be looked at beforehand, a list can
+        check_identifiers(structures)
+    with closing(Table(files.database, files.name)) as table:
+        screening = _Screening(table, chosen.run(computer.identity), chosen)
+        if not resume:
+            table.forget(screening.run)
+        register = screening.register(structures)
+        if not chosen.export_only:
+            asked = screening.compute(register, computer, progress)
+            screening.complete(register, asked)
+        counts = counted(table, screening.run, register)
+        columns = [column.name for each in chosen.asked for column in each.row.columns]
+        write_outputs(files, columns, lambda: (record for _, record in table.read(register.order)))
+    return ScreenResult(counts, register.resumed, files, register.order)
+
+
+def _computer(calculator: Any, engine: Engine | Spread | None) -> Computer:
+    if (calculator is None) == (engine is None):
+        raise ValueError("give either calculator= (any ASE calculator) or engine=, one of them.")
+    if isinstance(engine, Spread):
+        return engine
+    return InProcess(engine_for(calculator) if engine is None else engine)
+
+
+@dataclass(frozen=True)
+class _Screening:
+    """The stages of a screening; run: its name in the table."""
+
+    table: Table
+    run: str
+    settings: ScreenSettings
+
+    def register(self, structures: Iterable[Item]) -> Register:
+        """Give every structure its row."""
+        keys = {each.name: each.key for each in self.settings.asked}
+        intake = Intake(self.table, self.run, self.settings.stages(), keys, ExactTwins(), self.settings.retry_failed)
+        return intake.register(structures)
+
+    def compute(self, register: Register, computer: Computer, progress: ProgressCallback | None) -> dict[str, Asked]:
+        """Do what is pending, and return the properties that were prepared for it, or are for the completion."""
+        due = {name for stages in register.pending for name in stages.names}
+        if not self._whole(register):
+            due |= {each.name for each in self.settings.asked if each.row.finish is not None}
+        wanted = [each for each in self.settings.asked if each.name in due]
+        prepared = {each.name: each for each in computer.prepare(wanted)}
+        total = len(register.order)
+        done = total - sum(len(numbers) for numbers in register.pending.values())
+        notes = Notes(self.table, self.run)
+        if progress is not None and register.pending:
+            progress(done, total)
+        try:
+            for stages, numbers in register.pending.items():
+                relax = self.settings.relax if stages.relax else None
+                plan = Plan(relax, tuple(prepared[name] for name in stages.names))
+                for found in computer.compute(self._tasks(numbers), plan):
+                    notes.add(found, plan)
+                    done += len(found)
+                    if progress is not None:
+                        progress(done, total)
+        finally:
+            notes.flush()
+        return prepared
+
+    def _tasks(self, numbers: Iterable[int]) -> Iterator[Task]:
+        return (Task(number, record.row.identifier, record.atoms) for number, record in self.table.read(numbers))
+
+    def complete(self, register: Register, asked: Mapping[str, Asked]) -> None:
+        """Fill what needs the whole table, unless nothing has changed since that was done."""
+        if self._whole(register):
+            return
+        for each in asked.values():
+            if each.row.finish is not None:
+                finish(self.table, self.run, each, register)
+        fill_duplicates(self.table, self.run, register)
+        self.table.complete(self.run, token(self.settings.asked, register))
+
+    def _whole(self, register: Register) -> bool:
+        """Whether all was done, and completed, by an earlier call."""
+        return not register.pending and self.table.completed(self.run) == token(self.settings.asked, register)

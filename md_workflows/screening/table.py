@@ -1,0 +1,165 @@
+"""The durable table of a screening: an ASE database, in an SQLite file or on a PostgreSQL server."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ase.db import connect
+
+from md_workflows.durable import check_directory
+from md_workflows.screening.lock import FileLock, ServerLock
+from md_workflows.screening.records import Record, ase_row, data, pairs, record_of, searchable, unique_id
+from md_workflows.screening.rows import Status
+
+_BATCH = 500
+"""Rows that are read or written at once."""
+
+_INDEX = ["id", "unique_id", "key_value_pairs"]
+
+
+class Known(NamedTuple):
+    """What is remembered of each row: its number in the database, and what decides whether it is done."""
+
+    id: int
+    status: Status
+    content: str
+    measured: str
+    duplicate_of: str
+
+
+class Reader:
+    """Reads the rows of a database; it needs no lock."""
+
+    def __init__(self, database: str) -> None:
+        kind = "postgresql" if is_url(database) else "db"
+        self.db: Any = connect(database, type=kind, use_lock_file=False, serial=True)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Record]]:
+        """Stream the records of these numbers, in their order."""
+        source = iter(numbers)
+        while batch := list(islice(source, _BATCH)):
+            with self.db:
+                found = [(number, record_of(self.db.get(id=number))) for number in batch]
+            yield from found
+
+    def scan(self) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+        """Number, unique id and key-value pairs of every row, in the order of the numbers."""
+        last = 0
+        while found := list(self.db.select(f"id>{last}", columns=_INDEX, include_data=False, limit=_BATCH, sort="id")):
+            yield from ((row.id, row.unique_id, row.key_value_pairs) for row in found)
+            last = found[-1].id
+
+
+class Table:
+    """The rows of one screening, written by this process alone.
+
+    What `write` was given is in the database, and on the disk, when it returns: one transaction. The database refuses a
+    second row of one structure. Memory holds an index of the rows, about 400 bytes each.
+    """
+
+    def __init__(self, database: str, scope: str) -> None:
+        """Open or begin the table; raises ValueError when it cannot be opened, or is in use.
+
+        database: path of an SQLite file, or postgresql://user:password@host:port/name.
+        scope: the name of the screening, which keeps several apart in one database.
+        """
+        self._scope = scope
+        self._lock: FileLock | ServerLock
+        if is_url(database):
+            _check_client()
+            self._lock = _server_lock(database)
+        else:
+            check_directory(Path(database))
+            self._lock = FileLock(Path(database))
+        try:
+            self._reader = Reader(database)
+            self._db = self._reader.db
+            self._db.count()
+        except (sqlite3.DatabaseError, AssertionError) as error:
+            self._lock.close()
+            raise ValueError(
+                f"{database} is no ASE database that can be read ({error}); choose another table."
+            ) from error
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def index(self, run: str) -> dict[str, Known]:
+        """The rows of `run` that are there, by their unique id."""
+        return {
+            unique: Known(
+                number,
+                Status(found["status"]),
+                found["content"][1:],
+                found.get("measured", ""),
+                found.get("duplicate_of", ""),
+            )
+            for number, unique, found in self._reader.scan()
+            if found.get("run") == run and found.get("screening", "") == searchable(self._scope)
+        }
+
+    def unique(self, run: str, identifier: str) -> str:
+        """Under which a structure is found in `index`."""
+        return unique_id(self._scope, run, identifier)
+
+    def write(self, records: Sequence[tuple[int | None, Record]], run: str) -> list[int]:
+        """Write records in one transaction, over the row of that number or as new ones; returns the numbers."""
+        with self._db:
+            return [
+                int(
+                    self._db.write(
+                        ase_row(record, self.unique(run, record.row.identifier)),
+                        pairs(record, run, self._scope),
+                        data(record),
+                        id=number,
+                    )
+                )
+                for number, record in records
+            ]
+
+    def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Record]]:
+        """Stream the records of these numbers, in their order."""
+        return self._reader.read(numbers)
+
+    def forget(self, run: str) -> None:
+        """Remove the rows of `run`."""
+        numbers = iter([known.id for known in self.index(run).values()])
+        while batch := list(islice(numbers, _BATCH)):
+            self._db.delete(batch)
+
+    def completed(self, run: str) -> str:
+        """What `complete` noted last, or nothing."""
+        return str(self._db.metadata.get("completed", {}).get(f"{self._scope} {run}", ""))
+
+    def complete(self, run: str, mark: str) -> None:
+        """Note in the database's metadata that the table is whole."""
+        metadata = self._db.metadata
+        completed = {**metadata.get("completed", {}), f"{self._scope} {run}": mark}
+        self._db.metadata = {**metadata, "completed": completed}
+
+    def close(self) -> None:
+        """Let others have the table."""
+        self._lock.close()
+
+
+def is_url(database: str) -> bool:
+    """Whether a table is on a server."""
+    return database.startswith(("postgresql://", "postgres://"))
+
+
+def _check_client() -> None:
+    missing = [name for name in ("ase_db_backends", "psycopg2") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"a table on a PostgreSQL server needs {', '.join(missing)}: pip install 'gfm-ase[postgres]'.")
+
+
+def _server_lock(url: str) -> ServerLock:
+    import psycopg2
+
+    try:
+        return ServerLock(url)
+    except psycopg2.Error as error:
+        raise ValueError(f"the PostgreSQL server refuses: {' '.join(str(error).split())}") from None
