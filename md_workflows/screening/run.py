@@ -19,7 +19,7 @@ from md_workflows.screening.outputs import ScreenFiles, write_outputs
 from md_workflows.screening.rows import ScreenRow, Status
 from md_workflows.screening.stages import Asked, Plan, Task
 from md_workflows.screening.table import Reader, Table
-from md_workflows.screening.twins import ExactTwins
+from md_workflows.screening.twins import CrystalTwins, ExactTwins, Twins, check_comparison
 from md_workflows.screening.workers import Computer, InProcess, Spread
 
 
@@ -49,6 +49,8 @@ class ScreenSettings:
             raise ValueError("nothing is asked of the structures; ask to relax them, or for a property.")
         for each in self.asked:
             each.row.check()
+        if self.duplicates is not None:
+            check_comparison(self.duplicates)
 
     def stages(self) -> Stages:
         """What is to be done with a structure of which nothing is known."""
@@ -137,7 +139,10 @@ class _Screening:
     def register(self, structures: Iterable[Item]) -> Register:
         """Give every structure its row."""
         keys = {each.name: each.key for each in self.settings.asked}
-        intake = Intake(self.table, self.run, self.settings.stages(), keys, ExactTwins(), self.settings.retry_failed)
+        twins: Twins = ExactTwins()
+        if self.settings.duplicates is not None:
+            twins = CrystalTwins(self.settings.duplicates, lambda identifier: self.table.start(self.run, identifier))
+        intake = Intake(self.table, self.run, self.settings.stages(), keys, twins, self.settings.retry_failed)
         return intake.register(structures)
 
     def compute(self, register: Register, computer: Computer, progress: ProgressCallback | None) -> dict[str, Asked]:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ase import Atoms
 from ase.db import connect
 
 from md_workflows.durable import check_directory
@@ -123,6 +124,10 @@ class Table:
     def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Record]]:
         """Stream the records of these numbers, in their order."""
         return self._reader.read(numbers)
+
+    def start(self, run: str, identifier: str) -> Atoms | None:
+        """A structure as it came in, or None when the table has no atoms of it."""
+        return record_of(self._db.get(unique_id=self.unique(run, identifier))).start
 
     def forget(self, run: str) -> None:
         """Remove the rows of `run`."""
