@@ -127,7 +127,10 @@ def record_of(row: AtomsRow) -> Record:
         content=kept["content"],
         measured=kept["measured"],
         errors=kept["errors"],
-        curves=kept["curves"],
+        curves={
+            name: {label: (list(x), list(y)) for label, (x, y) in found.items()}
+            for name, found in kept["curves"].items()
+        },
         structures=structures,
         start=_start(row),
     )
