@@ -1,5 +1,6 @@
 """The executors that a screening can be spread over, each with its settings and what opens it."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
@@ -108,10 +109,12 @@ def _dask(settings: DaskSettings) -> Iterator[Pool]:
         with Client(settings.scheduler) as client:
             yield _dask_slots(client)
         return
-    # a structure that kills its worker is to be told at once, not tried on three more
+    # a worker that dies takes its one task with it, and no other that would wait there; and that task is told at once
+    exact = {"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-saturation": 1.0}
+    quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(n_workers=settings.workers or 1, threads_per_worker=1, dashboard_address=None) as cluster,
+        dask.config.set(exact),
+        LocalCluster(n_workers=settings.workers or 1, threads_per_worker=1, **quiet) as cluster,
         Client(cluster) as client,
     ):
         yield _dask_slots(client)

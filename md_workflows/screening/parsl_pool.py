@@ -24,18 +24,21 @@ def parsl_executor(settings: "ParslSettings") -> Iterator[Executor]:
     with tempfile.TemporaryDirectory(prefix=".parsl-", dir=None if local else Path.cwd()) as logs:
         workers = HighThroughputExecutor(
             label="screening",
-            provider=_provider(settings),
+            provider=provider(settings),
             max_workers_per_node=settings.workers,
             address="127.0.0.1" if local else None,
             loopback_address="127.0.0.1",
-            encrypted=False,
+            heartbeat_period=5,  # seconds until the death of a worker is noticed
+            heartbeat_threshold=120,
+            encrypted=True,
         )
         config = Config(executors=[workers], run_dir=logs, usage_tracking=0, initialize_logging=False)
         with ParslPoolExecutor(config=config) as executor:
             yield executor
 
 
-def _provider(settings: "ParslSettings") -> Any:
+def provider(settings: "ParslSettings") -> Any:
+    """What starts the workers: processes here, or jobs that Parsl submits to Slurm."""
     from parsl.launchers import SrunLauncher
     from parsl.providers import LocalProvider, SlurmProvider
 

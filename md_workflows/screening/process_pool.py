@@ -22,7 +22,7 @@ class ProcessPool:
 
     def __init__(self, workers: int) -> None:
         self.slots = workers
-        self._lanes = [_Lane(workers) for _ in range(workers)]
+        self._lanes = [_Lane(number, workers) for number in range(workers)]
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Run the function in an idle process; at most `slots` may be under way."""
@@ -42,7 +42,8 @@ class ProcessPool:
 class _Lane:
     """One process, replaced when it has died."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, number: int, workers: int) -> None:
+        self._number = number
         self._threads = max(1, len(os.sched_getaffinity(0)) // workers)
         self._pool: ProcessPoolExecutor | None = None
         self._alive: Connection | None = None
@@ -63,7 +64,9 @@ class _Lane:
     def _open(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         watched, self._alive = context.Pipe(duplex=False)
-        return ProcessPoolExecutor(1, context, initializer=begin_worker, initargs=(watched, self._threads))
+        return ProcessPoolExecutor(
+            1, context, initializer=begin_worker, initargs=(watched, self._number, self._threads)
+        )
 
     def close(self, kill: bool) -> None:
         """End the process: after its chunk, or at once."""
@@ -76,10 +79,16 @@ class _Lane:
         self._pool = self._alive = self._future = None
 
 
-def begin_worker(alive: Connection, threads: int) -> None:
-    """Prepare a worker: Ctrl-C is the parent's affair, and when the parent is gone, or says so, this process ends."""
+def begin_worker(alive: Connection, number: int, threads: int) -> None:
+    """Prepare worker `number`: its cores, its GPU where the environment lists several, and its end with the parent.
+
+    Ctrl-C is the parent's affair; when the parent is gone, or says so, this process ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torch reads it when it is loaded, with the engine
+    gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
 
 

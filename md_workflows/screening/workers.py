@@ -94,6 +94,7 @@ class Spread:
         self._factory = factory
         self._pool = pool
         self._chunk = chunk
+        self._tried = False
 
     @property
     def identity(self) -> str:
@@ -104,11 +105,24 @@ class Spread:
         """Prepared by one worker."""
         if all(each.row.prepare is None for each in asked):
             return tuple(asked)
+        self._try()
         prepared: tuple[Asked, ...] = self._pool.submit(prepare_asked, self._factory, tuple(asked)).result()
         return prepared
 
+    def _try(self) -> None:
+        """Let one worker build its engine before any structure could be blamed for what hinders that."""
+        if self._tried:
+            return
+        error = self._pool.submit(prepare_asked, self._factory, ()).exception()
+        if isinstance(error, EngineNotBuiltError) or (error is not None and not isinstance(error, Exception)):
+            raise error
+        if error is not None:
+            raise EngineNotBuiltError(f"a worker fails before it has any structure: {one_line(error)}") from error
+        self._tried = True
+
     def compute(self, tasks: Iterable[Task], plan: Plan) -> Iterator[list[Done]]:
         """Chunk by chunk, never more than the pool's slots at once."""
+        self._try()
         source = iter(tasks)
         alone: deque[Task] = deque()
         flying: dict[Future[list[Done]], tuple[list[Task], bool]] = {}
@@ -130,7 +144,7 @@ class Spread:
                     else:
                         deaths += 1
                         _check_deaths(deaths, found)
-                        yield [Done(tasks_of_it[0].number, error=f"its worker died: {found}")]
+                        yield [Done(tasks_of_it[0].number, error=f"its worker failed: {found}")]
         finally:
             for future in flying:
                 future.cancel()

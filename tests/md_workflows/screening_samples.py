@@ -29,6 +29,16 @@ class CountingFactory:
 
 
 @dataclass(frozen=True)
+class Telling:
+    """An engine that cannot be built, for it says what it would be built with."""
+
+    identity: str = "telling"
+
+    def __call__(self) -> Engine:
+        raise ValueError(f"GPU {os.environ['CUDA_VISIBLE_DEVICES']}, threads {os.environ['OMP_NUM_THREADS']}")
+
+
+@dataclass(frozen=True)
 class Broken:
     """An engine that cannot be built."""
 

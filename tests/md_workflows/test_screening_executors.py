@@ -16,7 +16,7 @@ from ase.build import bulk
 
 from md_workflows import RelaxSettings, ScreenSettings, Spread, Status, open_pool, screen
 from md_workflows.screening import workers
-from tests.md_workflows.screening_samples import Broken, CountingFactory, Deadly, asked
+from tests.md_workflows.screening_samples import Broken, CountingFactory, Deadly, Telling, asked
 
 SETTINGS = RelaxSettings(optimizer="lbfgs", max_steps=40)
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_the_structure_that_kills_its_worker_is_one_row(tmp_path: Path) -> None:
     with open_pool("process", {"workers": 2}) as pool:
         result = screen(items, tmp_path / "s", SETTINGS, engine=Spread(factory, pool, chunk=4))
         assert result.counts == {Status.CONVERGED: 11, Status.FAILED: 1}
-        assert result.rows[5].error.startswith("its worker died: BrokenProcessPool")
+        assert result.rows[5].error.startswith("its worker failed: BrokenProcessPool")
         again = screen(items, tmp_path / "s", SETTINGS, engine=Spread(factory, pool, chunk=4))
         assert again.resumed == 12
         retried = screen(
@@ -75,6 +75,16 @@ def test_an_engine_that_cannot_be_built_ends_the_run(tmp_path: Path) -> None:
         screen(metals(3), tmp_path / "s", SETTINGS, engine=Spread(Broken(), pool))
     result = screen(metals(3), tmp_path / "s", SETTINGS, engine=CountingFactory(tmp_path / "log", identity="broken")())
     assert result.resumed == 0  # nothing was held against the structures
+
+
+def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    with open_pool("process", {"workers": 2}) as pool:
+        found = [pool.submit(workers.built, Telling()) for _ in range(2)]
+        told = [str(future.exception()) for future in found]
+    assert told == [f"GPU 4, threads {threads}", f"GPU 6, threads {threads}"]
 
 
 def test_workers_that_always_die_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +142,7 @@ from tests.md_workflows.test_screening_executors import metals
 
 if __name__ == "__main__":
     with open_pool("process", {{"workers": 2}}) as pool:
-        screen(metals(3000), "s", RelaxSettings(), engine=Spread(CountingFactory(Path("log")), pool, chunk=4))
+        screen(metals(500), "s", RelaxSettings(), engine=Spread(CountingFactory(Path("log")), pool, chunk=4))
 """
 
 
