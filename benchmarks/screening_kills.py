@@ -78,7 +78,7 @@ def child(folder: Path, number: int) -> None:
     """One start of the screening, which may be killed at any moment; prints its peak memory in MiB at its end."""
     with open_pool("process", {"workers": WORKERS}) as pool, progress_bar("screening", "structures") as progress:
         engine = Spread(LoggingEMT(folder / "logs"), pool, CHUNK)
-        screen(alloys(number), folder / "alloys", RelaxSettings(max_steps=1), engine=engine, progress=progress)
+        screen(alloys(number), folder / "alloys", RelaxSettings(max_steps=0), engine=engine, progress=progress)
     print(f"peak {peak_memory():.1f}")
 
 
@@ -174,17 +174,15 @@ def statuses(folder: Path) -> list[tuple[str, str]]:
     table = folder / "alloys.db"
     if not table.exists():
         return []
-    query = (
-        "SELECT a.value, b.value FROM text_key_values a JOIN text_key_values b ON a.id = b.id "
-        "WHERE a.key = 'identifier' AND b.key = 'status'"
-    )
     connection = sqlite3.connect(table, timeout=60)
+    query = "SELECT id, value FROM text_key_values WHERE key = ?"
     try:
-        return [(name, status) for name, status in connection.execute(query)]
+        names, found = (dict(connection.execute(query, (key,)).fetchall()) for key in ("identifier", "status"))
     except sqlite3.OperationalError:  # killed before the first statement that made the tables was through
         return []
     finally:
         connection.close()
+    return [(name, found[number]) for number, name in names.items()]
 
 
 def finished(folder: Path) -> set[str]:
@@ -204,13 +202,14 @@ def main() -> None:
         return
     from benchmarks.machine import describe  # brings torch, which would weigh in the memory that is measured
 
-    print(describe())
+    print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        small = screen_with_kills(Path(folder) / "small", given.structures // 10, 0)
-        whole = screen_with_kills(Path(folder) / "whole", given.structures, 0)
         killed = screen_with_kills(Path(folder) / "killed", given.structures, given.kills)
-    for report in (small, whole, killed):
-        print(asdict(report))
+        print(asdict(killed), flush=True)
+        small = screen_with_kills(Path(folder) / "small", given.structures // 10, 0)
+        print(asdict(small), flush=True)
+        whole = screen_with_kills(Path(folder) / "whole", given.structures, 0)
+        print(asdict(whole))
     print(f"peak memory at {whole.structures} / at {small.structures}: {whole.peak_MiB / small.peak_MiB:.3f}")
 
 
