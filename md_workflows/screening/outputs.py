@@ -2,18 +2,18 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, get_type_hints
 
 from ase import Atoms
 from ase.io import write
 
 from md_workflows.durable import check_directory, write_beside
-from md_workflows.properties.base import Value
+from md_workflows.properties.base import Column, Value
 from md_workflows.screening.records import Record
 from md_workflows.screening.rows import COLUMNS, ScreenRow, Status
 from md_workflows.screening.table import is_url
@@ -79,48 +79,50 @@ def check_output(path: Path) -> None:
         raise ValueError(f"{path}: parquet needs pyarrow: pip install 'gfm-ase[parquet]'.")
 
 
-def write_outputs(files: ScreenFiles, columns: Sequence[str], records: Records) -> None:
+def write_outputs(files: ScreenFiles, columns: Sequence[Column], records: Records) -> None:
     """Write every output, beside and renamed. columns: of the properties, in their order."""
     for path in files.outputs:
         WRITERS[path.suffix](path, columns, records)
 
 
-def header(columns: Sequence[str]) -> list[str]:
-    """The names of all columns: those of every row, then those of the properties."""
+def all_columns(columns: Sequence[Column]) -> list[Column]:
+    """Those of every row, then those of the properties."""
     return [*COLUMNS.values(), *columns]
 
 
-def cells(row: ScreenRow, columns: Sequence[str]) -> list[Value]:
-    """The values of a row under `header`; None where there is nothing."""
-    own = [getattr(row, field) for field in COLUMNS]
-    return [None if value == "" else value for value in (*own, *(row.values.get(name) for name in columns))]
+def values(row: ScreenRow, columns: Sequence[Column]) -> dict[str, Value]:
+    """The row by the names of `all_columns`; None where there is nothing."""
+    own = {column.name: getattr(row, field) for field, column in COLUMNS.items()}
+    found = own | {column.name: row.values.get(column.name) for column in columns}
+    return {name: None if value == "" else value for name, value in found.items()}
 
 
-def relaxed(records: Iterable[Record], columns: Sequence[str]) -> Iterator[Atoms]:
+def relaxed(records: Iterable[Record], columns: Sequence[Column]) -> Iterator[Atoms]:
     """The structures as they came out, each with identifier, status and values in its info; duplicates are left out."""
     for record in records:
         row = record.row
         if row.status not in _NOT_FOR_STRUCTURES:
             atoms = record.atoms
-            known = {name: row.values[name] for name in columns if row.values.get(name) is not None}
-            atoms.info |= {"identifier": row.identifier, "status": str(row.status), **known}
+            known = {column.name: row.values.get(column.name) for column in columns}
+            atoms.info |= {"identifier": row.identifier, "status": str(row.status)}
+            atoms.info |= {name: value for name, value in known.items() if value is not None}
             yield atoms
 
 
-def _write_csv(path: Path, columns: Sequence[str], records: Records) -> None:
+def _write_csv(path: Path, columns: Sequence[Column], records: Records) -> None:
     def fill(handle: IO[bytes]) -> None:
         text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
         table = csv.writer(text)
-        table.writerow(header(columns))
+        table.writerow(column.name for column in all_columns(columns))
         table.writerows(
-            ["" if value is None else value for value in cells(record.row, columns)] for record in records()
+            ["" if value is None else value for value in values(record.row, columns).values()] for record in records()
         )
         text.detach()
 
     write_beside(path, fill)
 
 
-def _write_extxyz(path: Path, columns: Sequence[str], records: Records) -> None:
+def _write_extxyz(path: Path, columns: Sequence[Column], records: Records) -> None:
     def fill(handle: IO[bytes]) -> None:
         text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
         for atoms in relaxed(records(), columns):
@@ -130,38 +132,35 @@ def _write_extxyz(path: Path, columns: Sequence[str], records: Records) -> None:
     write_beside(path, fill)
 
 
-def _write_parquet(path: Path, columns: Sequence[str], records: Records) -> None:
+def _write_parquet(path: Path, columns: Sequence[Column], records: Records) -> None:
     """In groups of rows, so that memory holds one of them; the types of the columns are found in a first pass."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    names = header(columns)
+    names = [column.name for column in all_columns(columns)]
     schema = pa.schema(list(zip(names, _types(pa, columns, records), strict=True)))
 
     def fill(handle: IO[bytes]) -> None:
-        rows = (cells(record.row, columns) for record in records())
+        rows = (values(record.row, columns) for record in records())
         with ParquetWriter(handle, schema) as writer:
             while group := list(islice(rows, _GROUP)):
-                values = {
-                    name: _cast(field.type, pa, column)
-                    for name, field, column in zip(names, schema, zip(*group, strict=True), strict=True)
-                }
-                writer.write_table(pa.table(values, schema))
+                arrays = {field.name: _cast(field.type, pa, [row[field.name] for row in group]) for field in schema}
+                writer.write_table(pa.table(arrays, schema))
 
     write_beside(path, fill)
 
 
-def _types(pa: Any, columns: Sequence[str], records: Records) -> list[Any]:
+def _types(pa: Any, columns: Sequence[Column], records: Records) -> list[Any]:
     """Arrow's type of each column; those of rows are known, those of properties are seen."""
-    own = {"int": pa.int64(), "float": pa.float64(), "float | None": pa.float64()}
-    types = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(ScreenRow)}
-    seen: dict[str, set[type]] = {name: set() for name in columns}
+    own = {int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
+    hints = get_type_hints(ScreenRow)
+    seen: dict[str, set[type]] = {column.name: set() for column in columns}
     for record in records():
-        for name in columns:
+        for name, kinds in seen.items():
             value = record.row.values.get(name)
             if value is not None:
-                seen[name].add(type(value))
-    return [own.get(types[field], pa.string()) for field in COLUMNS] + [_type_of(pa, seen[name]) for name in columns]
+                kinds.add(type(value))
+    return [own.get(hints[field], pa.string()) for field in COLUMNS] + [_type_of(pa, kinds) for kinds in seen.values()]
 
 
 def _type_of(pa: Any, kinds: set[type]) -> Any:
@@ -179,9 +178,13 @@ def _cast(kind: Any, pa: Any, column: Sequence[Value]) -> list[Value]:
     return [float(value) if kind == pa.float64() and value is not None else value for value in column]
 
 
-WRITERS: dict[str, Callable[[Path, Sequence[str], Records], None]] = {
+WRITERS: dict[str, Callable[[Path, Sequence[Column], Records], None]] = {
     ".csv": _write_csv,
     ".extxyz": _write_extxyz,
     ".parquet": _write_parquet,
 }
-"""What can be written of a screening, by the suffix: a function of path, columns of the properties and records."""
+"""What can be written of a screening, by the suffix: a function of path, columns of the properties and records.
+
+The one place where outputs are added. `all_columns`, `values` and `relaxed` stream what most of them need; records hold
+curves and other structures of the properties too.
+"""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from ase import Atoms
 
 from md_workflows.engine import Outcome
-from md_workflows.properties.base import Value
+from md_workflows.properties.base import Column, Value
 from md_workflows.relaxation import StopReason
 
 
@@ -47,20 +47,20 @@ class ScreenRow:
 
 
 COLUMNS = {
-    "identifier": "identifier",
-    "formula": "formula",
-    "n_atoms": "n_atoms",
-    "status": "status",
-    "energy": "energy_eV",
-    "energy_per_atom": "energy_per_atom_eV",
-    "fmax": "fmax_eV_per_A",
-    "volume": "volume_A3",
-    "steps": "steps",
-    "wall_time": "wall_time_s",
-    "error": "error",
-    "duplicate_of": "duplicate_of",
+    "identifier": Column("identifier", "name of the structure, by default its file and frame"),
+    "formula": Column("formula", "chemical formula"),
+    "n_atoms": Column("n_atoms", "number of atoms"),
+    "status": Column("status", "what became of the structure"),
+    "energy": Column("energy_eV", "potential energy of the relaxed structure"),
+    "energy_per_atom": Column("energy_per_atom_eV", "potential energy divided by the number of atoms"),
+    "fmax": Column("fmax_eV_per_A", "largest force on an atom or, of a free cell, on its strain"),
+    "volume": Column("volume_A3", "volume of the relaxed cell"),
+    "steps": Column("steps", "steps of the relaxation"),
+    "wall_time": Column("wall_time_s", "time spent on the structure; of a batch its share"),
+    "error": Column("error", "what went wrong, in one line"),
+    "duplicate_of": Column("duplicate_of", "the structure that this one equals, and whose values these are"),
 }
-"""The fields of ScreenRow and what the table calls them; the columns of the properties follow."""
+"""The fields of ScreenRow and their columns in the table; the columns of the properties follow."""
 
 
 def row_of(identifier: str, atoms: Atoms, status: Status, error: str = "") -> ScreenRow:

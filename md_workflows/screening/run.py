@@ -115,7 +115,7 @@ def screen(
             asked = screening.compute(register, computer, progress)
             screening.complete(register, asked)
         counts = counted(table, screening.run, register)
-        columns = [column.name for each in chosen.asked for column in each.row.columns]
+        columns = [column for each in chosen.asked for column in each.row.columns]
         write_outputs(files, columns, lambda: (record for _, record in table.read(register.order)))
     return ScreenResult(counts, register.resumed, files, register.order)
 

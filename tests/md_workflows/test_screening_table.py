@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -267,14 +268,18 @@ def test_names_and_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """URL of a PostgreSQL server of our own, in a temporary folder, which speaks through a socket there."""
     programs = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     found = shutil.which("initdb")
     home = programs[-1] if programs else Path(found).parent if found else None
     if home is None:
         pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
-    folder = tmp_path_factory.mktemp("pg")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        yield from serve(home, Path(folder))
+
+
+def serve(home: Path, folder: Path) -> Iterator[str]:
     as_user: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to be root
         if (
@@ -283,8 +288,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ):
             pytest.skip("root cannot run PostgreSQL, and there is no user postgres to do so")
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
         as_user = ["runuser", "-u", "postgres", "--"]
     user = "postgres" if as_user else getpass.getuser()
     data = folder / "data"
