@@ -30,6 +30,7 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     table: screen_options.TABLE = None,
     duplicates: screen_options.DUPLICATES = None,
     parquet: screen_options.PARQUET = False,
+    page: screen_options.PAGE = False,
     index: screen_options.INDEX = ":",
     fresh: screen_options.FRESH = False,
     retry_failed: screen_options.RETRY_FAILED = False,
@@ -56,8 +57,9 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     """
     values = cell_values(mask, hydrostatic, constant_volume, pressure)
     relax = relax_settings(optimizer, fmax, max_steps, cell, values)
+    also = tuple(suffix for suffix, wanted in ((".parquet", parquet), (".html", page)) if wanted)
     screening.Screening(
-        screening.What(structures, index, output, table, parquet, fresh, properties, settings),
+        screening.What(structures, index, output, table, also, fresh, properties, settings),
         screening.How(relax, duplicates, retry_failed, export_only, workers, executor, chunk),
         screening.CheckpointEngine.of(checkpoint, head, device, dtype, compiled),
     ).run()

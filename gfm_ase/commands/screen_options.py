@@ -79,6 +79,9 @@ DUPLICATES: TypeAlias = Annotated[
     ),
 ]
 PARQUET: TypeAlias = Annotated[bool, typer.Option("--parquet", help="Write NAME.parquet too.")]
+PAGE: TypeAlias = Annotated[
+    bool, typer.Option("--page", help="Write NAME.html too: one page to sort, filter, plot and look at the structures.")
+]
 INDEX: TypeAlias = Annotated[
     str, typer.Option("--index", help="Frames of each file: a number or a slice such as :, 0:10 or ::2.")
 ]

@@ -51,13 +51,13 @@ class CheckpointEngine:
 
 @dataclass(frozen=True)
 class What:
-    """Structures, where the results go, and which properties, with the file of their settings."""
+    """Structures, where results go (also: suffixes beside the usual), and which properties, with their settings."""
 
     structures: list[Path]
     index: str
     output: Path
     table: str | None
-    parquet: bool
+    also: tuple[str, ...]
     fresh: bool
     properties: str
     settings: Path | None
@@ -88,8 +88,7 @@ class Screening:
         """Check everything, open the workers, screen, and say what came out."""
         tables = read_tables(self.what.settings)
         settings = self._settings(tables)
-        also = (".parquet",) if self.what.parquet else ()
-        files = md_workflows.ScreenFiles.beside(self.what.output, table=self.what.table, also=also)
+        files = md_workflows.ScreenFiles.beside(self.what.output, table=self.what.table, also=self.what.also)
         streamed = md_workflows.read_structures(self.what.structures, self.what.index)
         console = Console()
         with self._engine(tables.get("executor", {})) as engine, ExitStack() as stack:

@@ -1,6 +1,7 @@
 """What a screening leaves beside its table: files that are written from it, streamed row by row."""
 
 import csv
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -178,10 +179,41 @@ def _cast(kind: Any, pa: Any, column: Sequence[Value]) -> list[Value]:
     return [float(value) if kind == pa.float64() and value is not None else value for value in column]
 
 
+def _write_page(path: Path, columns: Sequence[Column], records: Records) -> None:
+    """One HTML file to look at; structures and curves come from a window of the rows that were last handed over."""
+    from md_workflows.page import write_page
+    from md_workflows.page.packing import ROWS_IN_BLOCK
+
+    window: OrderedDict[str, Record] = OrderedDict()
+
+    def rows() -> Iterator[dict[str, Value]]:
+        for record in records():
+            window[record.row.identifier] = record
+            if len(window) > 2 * ROWS_IN_BLOCK:
+                window.popitem(last=False)
+            yield values(record.row, columns)
+
+    def drawn(identifier: str) -> dict[str, Atoms] | None:
+        record = window[identifier]
+        if not len(record.atoms) or record.row.status is Status.DUPLICATE:
+            return None
+        others = {
+            f"{name} {label}": atoms for name, found in record.structures.items() for label, atoms in found.items()
+        }
+        return {"structure": record.atoms, **others}
+
+    def curves(identifier: str) -> dict[str, tuple[list[float], list[float]]]:
+        found = window[identifier].curves.values()
+        return {label: curve for curves in found for label, curve in curves.items()}
+
+    write_page(path, f"Screening {path.stem}", all_columns(columns), rows(), drawn, curves=curves)
+
+
 WRITERS: dict[str, Callable[[Path, Sequence[Column], Records], None]] = {
     ".csv": _write_csv,
     ".extxyz": _write_extxyz,
     ".parquet": _write_parquet,
+    ".html": _write_page,
 }
 """What can be written of a screening, by the suffix: a function of path, columns of the properties and records.
 

@@ -1,13 +1,10 @@
 """The table of a screening: properties stage by stage, what other programs read of it, files written from it."""
 
+import base64
 import csv
-import getpass
-import os
-import shutil
+import gzip
+import re
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,13 +243,24 @@ def test_parquet(tmp_path: Path, factory: CountingFactory) -> None:
         assert next(csv.reader(table)) == list(columns)
 
 
+def test_the_page(tmp_path: Path, factory: CountingFactory) -> None:
+    """What is on it is tested with the page itself; here, that everything of the table is handed over."""
+    files = ScreenFiles.beside(tmp_path / "s", also=(".html",))
+    items = [*metals(), ("Cu again", metals()[0][1]), ("bad", Unreadable("cut"))]
+    screen(items, files, ScreenSettings(RELAX, (asked(),)), engine=factory())
+    blocks = re.findall(r'<script type="text/plain" data-kind="[^"]*">([^<]*)<', (tmp_path / "s.html").read_text())
+    text = " ".join(gzip.decompress(base64.b64decode(block)).decode("latin-1") for block in blocks)
+    for word in ("Cu again", "density_per_A3", "atoms in a volume", "density half", "line", "Screening s"):
+        assert word in text, word
+
+
 def test_names_and_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("s", "s.csv", "s.db", "s.extxyz"):
         files = ScreenFiles.beside(tmp_path / name)
         assert (files.database, files.table.name, files.structures.name) == (f"{tmp_path}/s.db", "s.csv", "s.extxyz")
     assert ScreenFiles.beside(tmp_path / "run.v2").table.name == "run.v2.csv"
-    with pytest.raises(ValueError, match=r"s.html: a screening is written as .csv, .extxyz, .parquet, and not"):
-        ScreenFiles.beside(tmp_path / "s", also=(".html",))
+    with pytest.raises(ValueError, match=r"s.xls: a screening is written as .csv, .extxyz, .parquet, .html, and not"):
+        ScreenFiles.beside(tmp_path / "s", also=(".xls",))
     (tmp_path / "s.db").write_text("no database at all, but long enough to be looked at as one by SQLite\n" * 20)
     with pytest.raises(ValueError, match=r"s.db is no ASE database that can be read"):
         screen([], tmp_path / "s", calculator=EMT())
@@ -265,72 +273,3 @@ def test_names_and_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (files.place, files.name) == ("host/db", "s")
     with pytest.raises(ValueError, match=r"needs ase_db_backends, psycopg2: pip install 'gfm-ase\[postgres\]'"):
         screen([], files, calculator=EMT())
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """URL of a PostgreSQL server of our own, in a temporary folder, which speaks through a socket there."""
-    programs = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    found = shutil.which("initdb")
-    home = programs[-1] if programs else Path(found).parent if found else None
-    if home is None:
-        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
-        yield from serve(home, Path(folder))
-
-
-def serve(home: Path, folder: Path) -> Iterator[str]:
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to be root
-        if (
-            shutil.which("runuser") is None
-            or subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode
-        ):
-            pytest.skip("root cannot run PostgreSQL, and there is no user postgres to do so")
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    user = "postgres" if as_user else getpass.getuser()
-    data = folder / "data"
-    subprocess.run(
-        [*as_user, home / "initdb", "-D", data, "-A", "trust", "-N"], check=True, capture_output=True, cwd="/"
-    )
-    options = f"-k {folder} -c listen_addresses='' -F"
-    control = [*as_user, home / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-    try:
-        yield f"postgresql://{user}@/postgres?host={folder}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-
-def test_a_table_on_a_server(server: str, tmp_path: Path, factory: CountingFactory) -> None:
-    nan = bulk("Cu", cubic=True)
-    nan.positions[0, 0], nan.info["name"] = float("nan"), "nan"
-    items = [*metals(), ("Cu again", metals()[0][1]), ("nan", nan), ("bad", Unreadable("cut"))]
-    settings = ScreenSettings(RELAX, (asked(sample=DENSEST),))
-    here = screen(items, tmp_path / "here", settings, engine=factory())
-    computed(factory)
-    files = ScreenFiles.beside(tmp_path / "there", table=server)
-    there = screen(items, files, settings, engine=factory())
-    assert computed(factory) == ["Cu", "Ni", "Al", "nan", "Cu", "Ni", "Al"]
-    for one, other in zip(here.rows, there.rows, strict=True):
-        assert replace(one, wall_time=0.0) == replace(other, wall_time=0.0)
-    assert (tmp_path / "here.extxyz").read_bytes() == (tmp_path / "there.extxyz").read_bytes()
-    assert not (tmp_path / "there.db").exists()
-    assert screen(items, files, settings, engine=factory()).resumed == 6
-    assert computed(factory) == []
-    other = ScreenFiles.beside(tmp_path / "other", table=server)  # another screening in the same database
-    assert screen(items, other, settings, engine=factory()).resumed == 0
-    screen(items, other, settings, engine=factory(), resume=False)
-    computed(factory)
-    assert screen(items, files, settings, engine=factory()).resumed == 6
-
-
-def test_two_on_a_server_are_refused(server: str, tmp_path: Path) -> None:
-    table = Table(server, "one")
-    with pytest.raises(ValueError, match="is in use by another screening"):
-        Table(server, "two")
-    table.close()
-    Table(server, "two").close()
-    with pytest.raises(ValueError, match=r"the PostgreSQL server refuses: .*nowhere"):
-        Table(server.replace("/postgres?", "/nowhere?"), "three")
