@@ -16,9 +16,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
 
 from md_workflows import RelaxSettings, Spread, Status, open_pool, progress_bar, screen
 from md_workflows.engine import ASEEngine, Engine, Outcome
@@ -30,16 +33,31 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class LoggingEMT:
-    """EMT that appends the name of every structure it is done with to a file, one for each process."""
+    """EMT that appends the name of every structure it is done with to a file, one for each process.
+
+    still: no forces in the place of EMT's, where only the process that keeps the table is looked at.
+    """
 
     folder: Path
+    still: bool = False
     identity: str = "EMT"
 
     def __call__(self) -> Engine:
         """The engine of this process."""
         from ase.calculators.emt import EMT
 
-        return _Logging(ASEEngine(EMT(), self.identity), self.folder / f"{os.getpid()}.log")
+        calculator = Still() if self.still else EMT()
+        return _Logging(ASEEngine(calculator, self.identity), self.folder / f"{os.getpid()}.log")
+
+
+class Still(Calculator):
+    """No energy and no forces, at once."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def calculate(self, atoms: Atoms, *_: object) -> None:
+        """See ASE."""
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
 
 
 class _Logging:
@@ -74,10 +92,10 @@ def alloys(number: int) -> Iterator[tuple[str, Atoms]]:
         yield atoms.info["name"], atoms
 
 
-def child(folder: Path, number: int) -> None:
+def child(folder: Path, number: int, still: bool) -> None:
     """One start of the screening, which may be killed at any moment; prints its peak memory in MiB at its end."""
     with open_pool("process", {"workers": WORKERS}) as pool, progress_bar("screening", "structures") as progress:
-        engine = Spread(LoggingEMT(folder / "logs"), pool, CHUNK)
+        engine = Spread(LoggingEMT(folder / "logs", still), pool, CHUNK)
         screen(alloys(number), folder / "alloys", RelaxSettings(max_steps=0), engine=engine, progress=progress)
     print(f"peak {peak_memory():.1f}")
 
@@ -109,21 +127,22 @@ class Report:
     seconds: float
 
 
-def start(folder: Path, number: int) -> "subprocess.Popen[str]":
+def start(folder: Path, number: int, still: bool = False) -> "subprocess.Popen[str]":
     """Start the screening in a process group of its own."""
     words = [sys.executable, "-m", "benchmarks.screening_kills", "--child", str(folder), "--structures", str(number)]
+    words += ["--still"] if still else []
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603 - itself
 
 
-def screen_with_kills(folder: Path, number: int, kills: int, seed: int = 0) -> Report:
+def screen_with_kills(folder: Path, number: int, kills: int, still: bool = False) -> Report:
     """Screen `number` alloys, killing the process group `kills` times, each after a random part of what is left."""
-    rng = random.Random(seed)  # noqa: S311 - no secret
+    rng = random.Random(0)  # noqa: S311 - no secret
     (folder / "logs").mkdir(parents=True)
     begin = time.perf_counter()
     in_table: list[set[str]] = []
     computed: list[Counter[str]] = []
     for left in range(kills, 0, -1):
-        running = start(folder, number)
+        running = start(folder, number, still)
         done = len(finished(folder))
         goal = done + max(1, int(rng.random() * 2 * (number - done) / (left + 1)))
         wait_for(folder, goal, running)
@@ -132,7 +151,7 @@ def screen_with_kills(folder: Path, number: int, kills: int, seed: int = 0) -> R
         running.communicate()
         computed.append(evaluated(folder))
         in_table.append(finished(folder))
-    last = start(folder, number)
+    last = start(folder, number, still)
     told = last.communicate()[0]
     if last.returncode:
         raise RuntimeError(f"the last start ended with {last.returncode}: {told}")
@@ -196,21 +215,23 @@ def main() -> None:
     parser.add_argument("--structures", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--child", type=Path, help="run one start of the screening in this folder")
+    parser.add_argument("--still", action="store_true", help="compute nothing in it, to look at the memory alone")
     given = parser.parse_args()
     if given.child is not None:
-        child(given.child, given.structures)
+        child(given.child, given.structures, given.still)
         return
     from benchmarks.machine import describe  # brings torch, which would weigh in the memory that is measured
 
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        small = screen_with_kills(Path(folder) / "small", given.structures // 10, 0, still=True)
+        whole = screen_with_kills(Path(folder) / "whole", given.structures, 0, still=True)
+    print(
+        f"peak memory, MiB: {small.peak_MiB} at {small.structures}, {whole.peak_MiB} at {whole.structures}", flush=True
+    )
+    with tempfile.TemporaryDirectory() as folder:
         killed = screen_with_kills(Path(folder) / "killed", given.structures, given.kills)
-        print(asdict(killed), flush=True)
-        small = screen_with_kills(Path(folder) / "small", given.structures // 10, 0)
-        print(asdict(small), flush=True)
-        whole = screen_with_kills(Path(folder) / "whole", given.structures, 0)
-        print(asdict(whole))
-    print(f"peak memory at {whole.structures} / at {small.structures}: {whole.peak_MiB / small.peak_MiB:.3f}")
+    print(asdict(killed))
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def _cast(kind: Any, pa: Any, column: Sequence[Value]) -> list[Value]:
 
 def _write_page(path: Path, columns: Sequence[Column], records: Records) -> None:
     """One HTML file to look at; structures and curves come from a window of the rows that were last handed over."""
-    from md_workflows.page import write_page
+    from md_workflows.page import PageSettings, write_page
     from md_workflows.page.packing import ROWS_IN_BLOCK
 
     window: OrderedDict[str, Record] = OrderedDict()
@@ -206,7 +206,9 @@ def _write_page(path: Path, columns: Sequence[Column], records: Records) -> None
         found = window[identifier].curves.values()
         return {label: curve for curves in found for label, curve in curves.items()}
 
-    write_page(path, f"Screening {path.stem}", all_columns(columns), rows(), drawn, curves=curves)
+    first = PageSettings(x=COLUMNS["volume"].name, y=COLUMNS["energy_per_atom"].name, colour=COLUMNS["status"].name)
+    title = f"Screening {path.stem}"
+    write_page(path, title, all_columns(columns), rows(), drawn, curves=curves, settings=first)
 
 
 WRITERS: dict[str, Callable[[Path, Sequence[Column], Records], None]] = {

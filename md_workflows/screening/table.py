@@ -107,19 +107,23 @@ class Table:
         return unique_id(self._scope, run, identifier)
 
     def write(self, records: Sequence[tuple[int | None, Record]], run: str) -> list[int]:
-        """Write records in one transaction, over the row of that number or as new ones; returns the numbers."""
-        with self._db:
-            return [
-                int(
-                    self._db.write(
-                        ase_row(record, self.unique(run, record.row.identifier)),
-                        pairs(record, run, self._scope),
-                        data(record),
-                        id=number,
-                    )
-                )
-                for number, record in records
-            ]
+        """Write records in one transaction, over the row of that number or as new ones; returns the numbers.
+
+        Raises:
+            ValueError: an SQLite file that a full disk or another program keeps from being written.
+        """
+        try:
+            with self._db:
+                return [self._write(number, record, run) for number, record in records]
+        except sqlite3.OperationalError as error:
+            raise ValueError(
+                f"{self._db.filename} cannot be written ({error}); all that was written before is there, and the same "
+                "command goes on when that is seen to."
+            ) from error
+
+    def _write(self, number: int | None, record: Record, run: str) -> int:
+        row = ase_row(record, self.unique(run, record.row.identifier))
+        return int(self._db.write(row, pairs(record, run, self._scope), data(record), id=number))
 
     def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Record]]:
         """Stream the records of these numbers, in their order."""

@@ -196,6 +196,16 @@ def test_the_database_itself_refuses_a_second_row(tmp_path: Path) -> None:
     table.close()
 
 
+def test_a_table_that_cannot_be_written(
+    tmp_path: Path, factory: CountingFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(str(tmp_path / "s.db"), "")
+    monkeypatch.setattr(table._db, "write", Mock(side_effect=sqlite3.OperationalError("database is locked")))
+    with pytest.raises(ValueError, match=r"s.db cannot be written \(database is locked\); all that was written before"):
+        table.write([(None, Record(ScreenRow("a", "Cu", 1, Status.WAITING), bulk("Cu"), "0"))], "r1")
+    table.close()
+
+
 def test_export_only_and_interrupted(tmp_path: Path, factory: CountingFactory) -> None:
     def stop(done: int, total: int | None) -> None:
         if done == 2:
