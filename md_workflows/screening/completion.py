@@ -25,6 +25,7 @@ def token(asked: Sequence[Asked], register: Register) -> str:
 
 def finish(table: Table, run: str, asked: Asked, register: Register) -> None:
     """Let a property fill the columns that need every row."""
+    assert asked.row.finish is not None, f"{asked.name} has nothing to finish"
     names = [column.name for column in asked.row.columns]
     own: list[int] = []
     rows: list[Mapping[str, Value]] = []

@@ -6,42 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ase import Atoms
 
 from md_workflows.engine import Engine, Outcome
-from md_workflows.properties.base import Column, Measure, Measured, Value
+from md_workflows.properties.base import Measured, Property, Value
 from md_workflows.relaxation import RelaxSettings
 from md_workflows.settings import Settings
 from md_workflows.structures import one_line
-
-
-class PropertyRow(Protocol):
-    """A row of `md_workflows.properties.PROPERTIES`."""
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """All that its values may be named."""
-
-    @property
-    def settings(self) -> type[Settings]:
-        """The class of its settings."""
-
-    @property
-    def measure(self) -> Measure:
-        """Computes it for many structures."""
-
-    @property
-    def prepare(self) -> Any:
-        """Computes once what all structures need, or None."""
-
-    @property
-    def finish(self) -> Any:
-        """Fills what needs the whole table, or None."""
-
-    def check(self) -> None:
-        """Raise ValueError when a library is missing."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +25,12 @@ class Asked:
     """
 
     name: str
-    row: PropertyRow
+    row: Property
     settings: Any
     key: str
 
     @classmethod
-    def of(cls, name: str, row: PropertyRow, settings: Settings | None = None) -> "Asked":
+    def of(cls, name: str, row: Property, settings: Settings | None = None) -> "Asked":
         """The property with these settings, by default its own."""
         chosen = row.settings() if settings is None else settings
         digest = hashlib.sha256(chosen.model_dump_json().encode())

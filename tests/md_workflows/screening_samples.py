@@ -12,7 +12,7 @@ from ase.calculators.emt import EMT
 
 from md_workflows import ASEEngine, Asked, Outcome, RelaxSettings
 from md_workflows.engine import Engine, evaluate_many
-from md_workflows.properties.base import Column, Measured
+from md_workflows.properties.base import Column, Measured, Property
 from md_workflows.settings import Settings
 
 
@@ -92,20 +92,6 @@ class DensitySettings(Settings):
     scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A property as those of `md_workflows.properties.PROPERTIES` are."""
-
-    columns: tuple[Column, ...]
-    measure: Any
-    settings: type[Settings] = DensitySettings
-    prepare: Any = None
-    finish: Any = None
-
-    def check(self) -> None:
-        pass
-
-
 def density(structures: Sequence[Atoms], engine: Engine, settings: DensitySettings) -> list[Measured]:
     """Atoms per Å³, by one evaluation of each; raises for all when silver is among them."""
     outcomes = {outcome.index: outcome for outcome in evaluate_many(engine, structures)}
@@ -136,9 +122,15 @@ COLUMNS = (
     Column("dense", "always"),
     Column("kind", "a text that looks like a number"),
 )
-DENSITY = Sample(COLUMNS, density)
-DENSEST = Sample((*COLUMNS, Column("below_densest_per_A3", "distance from the densest")), density, finish=most_dense)
+DENSITY = Property("atoms in a volume", COLUMNS, DensitySettings, density)
+DENSEST = Property(
+    "atoms in a volume, and how far from the most",
+    (*COLUMNS, Column("below_densest_per_A3", "distance from the densest")),
+    DensitySettings,
+    density,
+    finish=most_dense,
+)
 
 
-def asked(scale: float = 1.0, sample: Sample = DENSITY) -> Asked:
+def asked(scale: float = 1.0, sample: Property = DENSITY) -> Asked:
     return Asked.of("density", sample, DensitySettings(scale=scale))

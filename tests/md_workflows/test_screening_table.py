@@ -19,11 +19,11 @@ from ase.io import read
 
 from md_workflows import ASEEngine, Asked, RelaxSettings, ScreenFiles, ScreenSettings, Status, Unreadable, screen
 from md_workflows.engine import Engine
-from md_workflows.properties.base import Measured
+from md_workflows.properties.base import Measured, Property
 from md_workflows.screening.records import Record
 from md_workflows.screening.rows import ScreenRow
 from md_workflows.screening.table import Table
-from tests.md_workflows.screening_samples import DENSEST, CountingFactory, DensitySettings, Sample, asked
+from tests.md_workflows.screening_samples import DENSEST, CountingFactory, DensitySettings, asked
 
 RELAX = RelaxSettings(optimizer="lbfgs", max_steps=40)
 
@@ -109,7 +109,7 @@ def test_one_property_that_fails_leaves_the_rest(tmp_path: Path, factory: Counti
     def broken(structures: list[Atoms], engine: Engine, settings: Any) -> list[Measured]:
         return [Measured({"wrong": 1.0})]
 
-    other = Asked.of("other", Sample((), broken))
+    other = Asked.of("other", Property("wrong", (), DensitySettings, broken))
     items = [*metals()[:1], ("Ag", bulk("Ag", cubic=True))]
     rows = screen(items, tmp_path / "s", ScreenSettings(RELAX, (asked(), other)), engine=factory()).rows
     assert [row.status for row in rows] == [Status.CONVERGED] * 2
