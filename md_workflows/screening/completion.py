@@ -47,14 +47,11 @@ def _finished(record: Record, asked: Asked, found: Measured) -> Record:
 
 def fill_duplicates(table: Table, run: str, register: Register) -> None:
     """Give every duplicate the values of the structure that it equals."""
-    index = table.index(run)
-    numbers = {known.id for known in index.values() if known.status is Status.DUPLICATE}
+    numbers = {known.id for _, known in table.known(run) if known.status is Status.DUPLICATE}
     asked = iter([number for number in register.order if number in numbers])
     while batch := list(islice(asked, _BATCH)):
         records = list(table.read(batch))
-        firsts = {
-            record.row.duplicate_of: index[table.unique(run, record.row.duplicate_of)].id for _, record in records
-        }
+        firsts = {record.row.duplicate_of: table.number(run, record.row.duplicate_of) for _, record in records}
         known = dict(table.read(firsts.values()))
         table.write(
             [(number, _filled(record, known[firsts[record.row.duplicate_of]])) for number, record in records], run
@@ -78,5 +75,5 @@ def _filled(record: Record, first: Record) -> Record:
 
 def counted(table: Table, run: str, register: Register) -> Counter[Status]:
     """How many structures of the input have each status."""
-    statuses = {known.id: known.status for known in table.index(run).values()}
-    return Counter(statuses[number] for number in register.order)
+    wanted = set(register.order)
+    return Counter(known.status for _, known in table.known(run) if known.id in wanted)

@@ -65,14 +65,14 @@ class Intake:
 
     def register(self, structures: Iterable[Item]) -> Register:
         """Read all structures once, in batches; raises ValueError for an identifier that comes twice."""
-        index = self.table.index(self.run)
-        register, batch, seen = Register(), list[_Entry](), set[str]()
+        index = dict(self.table.known(self.run))
+        register, batch, seen = Register(), list[_Entry](), set[bytes]()
         for identifier, given in named(structures):
             unique = self.table.unique(self.run, identifier)
-            if unique in seen:
+            if (short := bytes.fromhex(unique)) in seen:
                 raise ValueError(_twice(identifier))
-            seen.add(unique)
-            batch.append(self._entry(identifier, given, index.get(unique)))
+            seen.add(short)
+            batch.append(self._entry(identifier, given, index.pop(unique, None)))
             if len(batch) == _BATCH:
                 self._flush(batch, register)
         self._flush(batch, register)

@@ -1,5 +1,6 @@
 """The durable table of a screening: an ASE database, in an SQLite file or on a PostgreSQL server."""
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from md_workflows.screening.rows import Status
 _BATCH = 500
 """Rows that are read or written at once."""
 
-_INDEX = ["id", "unique_id", "key_value_pairs"]
+_SCAN = f"SELECT id, unique_id, key_value_pairs FROM systems WHERE id > ? ORDER BY id LIMIT {_BATCH}"  # noqa: S608 - ours
 
 
 class Known(NamedTuple):
@@ -47,18 +48,28 @@ class Reader:
             yield from found
 
     def scan(self) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-        """Number, unique id and key-value pairs of every row, in the order of the numbers."""
+        """Number, unique id and key-value pairs of every row, in the order of the numbers.
+
+        By SQL: `select` of ASE would sort the whole table for each batch.
+        """
         last = 0
-        while found := list(self.db.select(f"id>{last}", columns=_INDEX, include_data=False, limit=_BATCH, sort="id")):
-            yield from ((row.id, row.unique_id, row.key_value_pairs) for row in found)
-            last = found[-1].id
+        while found := self._after(last):
+            for number, unique, kept in found:  # of SQLite text, of PostgreSQL a dictionary
+                yield number, unique, kept if isinstance(kept, dict) else json.loads(kept)
+            last = found[-1][0]
+
+    def _after(self, last: int) -> list[tuple[int, str, Any]]:
+        with self.db, self.db.managed_connection() as connection:  # the first closes it, the second alone would not
+            cursor = connection.cursor()
+            cursor.execute(_SCAN, (last,))
+            return list(cursor.fetchall())
 
 
 class Table:
     """The rows of one screening, written by this process alone.
 
     What `write` was given is in the database, and on the disk, when it returns: one transaction. The database refuses a
-    second row of one structure. Memory holds an index of the rows, about 400 bytes each.
+    second row of one structure.
     """
 
     def __init__(self, database: str, scope: str) -> None:
@@ -88,19 +99,17 @@ class Table:
             self._lock.close()
             raise
 
-    def index(self, run: str) -> dict[str, Known]:
-        """The rows of `run` that are there, by their unique id."""
-        return {
-            unique: Known(
-                number,
-                Status(found["status"]),
-                found["content"][1:],
-                found.get("measured", ""),
-                found.get("duplicate_of", ""),
-            )
-            for number, unique, found in self._reader.scan()
-            if found.get("run") == run and found.get("screening", "") == searchable(self._scope)
-        }
+    def known(self, run: str) -> Iterator[tuple[str, Known]]:
+        """Stream the rows of `run` that are there, each with its unique id, in the order of their numbers."""
+        for number, unique, found in self._reader.scan():
+            if found.get("run") == run and found.get("screening", "") == searchable(self._scope):
+                measured, twin = found.get("measured", ""), found.get("duplicate_of", "")
+                yield unique, Known(number, Status(found["status"]), found["content"][1:], measured, twin)
+
+    def number(self, run: str, identifier: str) -> int:
+        """The number of a row that is there."""
+        with self._db:
+            return int(self._db.get(unique_id=self.unique(run, identifier)).id)
 
     def unique(self, run: str, identifier: str) -> str:
         """Under which a structure is found in `index`."""
@@ -131,11 +140,12 @@ class Table:
 
     def start(self, run: str, identifier: str) -> Atoms | None:
         """A structure as it came in, or None when the table has no atoms of it."""
-        return record_of(self._db.get(unique_id=self.unique(run, identifier))).start
+        with self._db:
+            return record_of(self._db.get(unique_id=self.unique(run, identifier))).start
 
     def forget(self, run: str) -> None:
         """Remove the rows of `run`."""
-        numbers = iter([known.id for known in self.index(run).values()])
+        numbers = iter([known.id for _, known in self.known(run)])
         while batch := list(islice(numbers, _BATCH)):
             self._db.delete(batch)
 

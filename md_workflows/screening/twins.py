@@ -30,11 +30,11 @@ class ExactTwins:
     """Structures of the same contents: elements, positions, cell, periodicity, charge, spin, constraints."""
 
     def __init__(self) -> None:
-        self._first: dict[str, str] = {}
+        self._first: dict[bytes, str] = {}
 
     def find(self, identifier: str, content: str, atoms: Atoms) -> str:  # noqa: ARG002 - of contents alone
         """See `Twins`."""
-        first = self._first.setdefault(content, identifier)
+        first = self._first.setdefault(bytes.fromhex(content), identifier)
         return "" if first == identifier else first
 
 
