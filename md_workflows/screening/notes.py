@@ -19,8 +19,8 @@ _MOST = 500
 class Notes:
     """Takes what is done and writes it to the table.
 
-    What waits for a transaction is never worth more than WORTH transactions (a second or so), however long a single
-    structure takes; 10,000 quick ones do not sync the disk 10,000 times.
+    What waits for a transaction is never worth more than WORTH transactions and one structure, and is at most _MOST
+    structures: a long one is written at once, and 10,000 quick ones do not sync the disk 10,000 times.
     """
 
     def __init__(self, table: Table, run: str) -> None:
