@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         NPTLangevinIsotropic,
     )
     from md_workflows.h5_frames import H5Writer, read_h5
-    from md_workflows.integrators import ENSEMBLES
+    from md_workflows.integrators import ENSEMBLES, why_not_ase
     from md_workflows.md import EnergySummary, MDResult, MDSettings, run_md
     from md_workflows.md_files import MDFiles
     from md_workflows.md_guard import MDStoppedError
@@ -112,6 +112,7 @@ _HOME = {
     "run_md_many": "md_many",
     "screen": "screening.run",
     "structure_hash": "structures",
+    "why_not_ase": "integrators",
     "write_structure": "structures",
 }
 
@@ -175,6 +176,7 @@ __all__ = [
     "run_md_many",
     "screen",
     "structure_hash",
+    "why_not_ase",
     "write_structure",
 ]
 

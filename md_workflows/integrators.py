@@ -180,21 +180,30 @@ else:  # the union follows the registry, which a type checker cannot evaluate
     AnyEnsemble = Annotated[reduce(or_, (settings for settings, _ in ENSEMBLES.values())), Field(discriminator="name")]
 
 
+def why_not_ase(settings: EnsembleSettings) -> str:
+    """Why ASE's integrators cannot do this ensemble, and what can; empty where they can."""
+    name = type(settings).__name__
+    _, build = ENSEMBLES[settings.name]
+    if build is None:
+        return f"ASE's integrators have no {name}: use run_md_many, or here NPT or NPTIsotropic."
+    ramped = [key for key, schedule in settings.schedules.items() if not is_constant(schedule)]
+    if ramped:
+        return (
+            f"{' and '.join(ramped)} of {name} change during the run, which ASE's integrators cannot follow: use "
+            "run_md_many, or here one number."
+        )
+    return ""
+
+
 def build_integrator(atoms: Atoms, timestep_fs: float, settings: EnsembleSettings) -> Integrator:
     """ASE's integrator of `settings` acting on `atoms` (in place), with time step in fs.
 
     Raises:
         ValueError: ASE has no such integrator, or none that follows a ramp; or the atoms move as a whole.
     """
-    name = type(settings).__name__
-    build = next(builder for known, builder in ENSEMBLES.values() if type(settings) is known)
-    if build is None:
-        raise ValueError(f"ASE's integrators have no {name}: the batched engine has; here use NPT or NPTIsotropic.")
-    ramped = [key for key, schedule in settings.schedules.items() if not is_constant(schedule)]
-    if ramped:
-        raise ValueError(
-            f"{' and '.join(ramped)} of {name} change during the run, which ASE's integrators cannot follow: "
-            "the batched engine can; here give one number."
-        )
+    _, build = ENSEMBLES[settings.name]
+    reason = why_not_ase(settings)
+    if build is None or reason:
+        raise ValueError(reason)
     check_momentum(atoms, settings)
     return build(atoms, timestep_fs, settings)

@@ -1,21 +1,33 @@
 """The options of `gfm-ase md`, named as the settings they become."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 ENSEMBLE: TypeAlias = Annotated[
-    str, typer.Option("--ensemble", help="One of nve, langevin, bussi, nose_hoover_chain, npt_isotropic, npt.")
+    str,
+    typer.Option(
+        "--ensemble",
+        help="One of nve, langevin, bussi, nose_hoover_chain, npt_isotropic, npt, npt_langevin_isotropic, "
+        "npt_langevin.",
+    ),
 ]
 STEPS: TypeAlias = Annotated[int, typer.Option("--steps", help="Steps in all, also over restarts.")]
 TIMESTEP: TypeAlias = Annotated[float, typer.Option("--timestep-fs", help="Time step in fs; 0.5 with hydrogen.")]
 TEMPERATURE: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--temperature-K", help="Temperature in K; all but nve need it.", show_default=False),
+    str | None,
+    typer.Option(
+        "--temperature-K",
+        help="Temperature in K; all but nve need it. 300..1000 goes from one to the other over all steps, "
+        "300..1000/5000 over 5000 steps.",
+        metavar="K",
+        show_default=False,
+    ),
 ]
 PRESSURE: TypeAlias = Annotated[
-    float | None, typer.Option("--pressure-GPa", help="Pressure in GPa, for npt and npt_isotropic [0].")
+    str | None,
+    typer.Option("--pressure-GPa", help="Pressure in GPa, for npt... [0]; 0..5 as for temperatures.", metavar="GPA"),
 ]
 FRICTION: TypeAlias = Annotated[
     float | None, typer.Option("--friction-per-fs", help="Friction in 1/fs, for langevin [0.01].")
@@ -26,9 +38,7 @@ TDAMP: TypeAlias = Annotated[
         "--tdamp-fs", help="Thermostat's time in fs, for bussi, nose_hoover_chain, npt and npt_isotropic [100]."
     ),
 ]
-PDAMP: TypeAlias = Annotated[
-    float | None, typer.Option("--pdamp-fs", help="Barostat's time in fs, for npt and npt_isotropic [1000].")
-]
+PDAMP: TypeAlias = Annotated[float | None, typer.Option("--pdamp-fs", help="Barostat's time in fs, for npt... [1000].")]
 INITIAL_TEMPERATURE: TypeAlias = Annotated[
     float | None,
     typer.Option(
@@ -87,3 +97,23 @@ MAX_UNCERTAINTY: TypeAlias = Annotated[
     float | None,
     typer.Option("--max-uncertainty", help="Stop a run whose uncertainty is above this; needs a model that tells it."),
 ]
+
+
+def schedule(option: str, text: str | None, steps: int) -> Any:
+    """The number or ramp that an option's text means; None for none.
+
+    Raises:
+        ValueError: it is neither a number nor two with dots between them.
+    """
+    if text is None:
+        return None
+    try:
+        if ".." not in text:
+            return float(text)
+        ends, _, over = text.partition("/")
+        start, end = (float(part) for part in ends.split(".."))
+        return {"start": start, "end": end, "steps": int(over) if over else max(steps, 1)}
+    except ValueError:
+        raise ValueError(
+            f"{option} {text}: write a number, or a ramp as 300..1000 or 300..1000/5000 (steps)."
+        ) from None

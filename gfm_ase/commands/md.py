@@ -11,6 +11,8 @@ from gfm_ase.commands.announce import announce
 from gfm_ase.commands.md_batch import Batch, run_batch
 from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURES
 
+STOCHASTIC = {"langevin", "bussi", "npt_langevin_isotropic", "npt_langevin"}
+
 
 def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     checkpoint: CHECKPOINT,
@@ -47,7 +49,8 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Writes a trajectory, a log (CSV: energies in eV, temperature in K, pressure in GPa, volume in Å³) and a state.
     A run that was killed continues with the same command and --restart, bit for bit as if it had not been.
-    Several structures, --replicas or a guard (--max-..., --min-...) make a batch, which has a directory.
+    Several structures, --replicas, a guard (--max-..., --min-...), a ramp or npt_langevin... go to the batched engine,
+    which writes into a directory.
 
     Example: gfm-ase md model.safetensors silicon.cif --temperature-K 300 --steps 5000 --timestep-fs 2 -o si.traj
     """
@@ -85,12 +88,12 @@ def _on_existing(restart: bool, overwrite: bool) -> Any:
 def _values(given: dict[str, Any]) -> dict[str, Any]:
     """The options as values of MDSettings; what was not given for the ensemble is left to its defaults."""
     bath = {
-        "temperature_K": given["temperature"],
-        "pressure_GPa": given["pressure"],
+        "temperature_K": dynamics.schedule("--temperature-K", given["temperature"], given["steps"]),
+        "pressure_GPa": dynamics.schedule("--pressure-GPa", given["pressure"], given["steps"]),
         "friction_per_fs": given["friction_per_fs"],
         "tdamp_fs": given["tdamp_fs"],
         "pdamp_fs": given["pdamp_fs"],
-        "seed": given["seed"] if given["ensemble"] in {"langevin", "bussi"} else None,
+        "seed": given["seed"] if given["ensemble"] in STOCHASTIC else None,
     }
     same = ("steps", "timestep_fs", "trajectory_interval", "log_interval", "state_interval")
     return {

@@ -29,8 +29,9 @@ class Batch:
 
     @property
     def needed(self) -> bool:
-        """Whether it is more than one plain run."""
-        return len(self.structures) > 1 or self.replicas > 1 or self.guards is not None
+        """Whether it is more than one plain run, or one that ASE's integrators cannot do."""
+        many = len(self.structures) > 1 or self.replicas > 1 or self.guards is not None
+        return many or bool(md_workflows.why_not_ase(self.settings.ensemble))
 
     @property
     def reporters(self) -> list[str]:

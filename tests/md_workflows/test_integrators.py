@@ -225,7 +225,7 @@ def test_refusals() -> None:
     check_ensemble(moving, NoseHooverChain(temperature_K=300.0, degrees="ase"))
     with pytest.raises(ValueError, match="move as a whole"):
         build_integrator(moving, 1.0, chain)
-    with pytest.raises(ValueError, match="ASE's integrators have no NPTLangevin: the batched engine has"):
+    with pytest.raises(ValueError, match="ASE's integrators have no NPTLangevin: use run_md_many"):
         build_integrator(moving, 1.0, NPTLangevin(temperature_K=300.0))
 
 
