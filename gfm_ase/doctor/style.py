@@ -30,8 +30,8 @@ td.found .source { font-size: 12.5px; color: var(--soft); margin-top: 3px; }
 td.found summary { cursor: pointer; }
 td.found .remedy { border-left: 3px solid var(--warn); padding-left: 9px; }
 tr.fail .remedy { border-color: var(--fail); }
-.badge { display: inline-block; min-width: 62px; text-align: center; border-radius: 5px; padding: 1px 7px; color: #fff;
-  font-size: 12.5px; font-weight: 600; }
+.badge { display: inline-block; min-width: 62px; white-space: nowrap; text-align: center; border-radius: 5px;
+  padding: 1px 7px; color: #fff; font-size: 12.5px; font-weight: 600; }
 .badge.pass { background: var(--pass); } .badge.warn { background: var(--warn); }
 .badge.fail { background: var(--fail); }
 .badge.skipped { background: var(--skipped); } .badge.info { background: var(--info); }
