@@ -49,8 +49,7 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Writes a trajectory, a log (CSV: energies in eV, temperature in K, pressure in GPa, volume in Å³) and a state.
     A run that was killed continues with the same command and --restart, bit for bit as if it had not been.
-    Several structures, --replicas, a guard (--max-..., --min-...), a ramp or npt_langevin... go to the batched engine,
-    which writes into a directory.
+    Several structures, --replicas, a guard, a ramp or npt_langevin... make a batch, which has a directory.
 
     Example: gfm-ase md model.safetensors silicon.cif --temperature-K 300 --steps 5000 --timestep-fs 2 -o si.traj
     """

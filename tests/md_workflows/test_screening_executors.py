@@ -133,8 +133,10 @@ def test_no_more_chunks_than_slots(tmp_path: Path) -> None:
 
 
 CHILD = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 sys.path.insert(0, {root!r})
 from md_workflows import RelaxSettings, Spread, open_pool, screen
 from tests.md_workflows.screening_samples import CountingFactory
