@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from ase import Atoms
 
+from md_workflows.analysis.reporting import all_tables, report_path
 from md_workflows.durable import check_directory
 from md_workflows.frames import FrameWriter, Mark, check_suffix, frame_writer, mark_file, rewind_file
 from md_workflows.md_files import LOG_COLUMNS
@@ -33,7 +34,7 @@ class BatchFiles:
 
     Attributes:
         directory: made if it is not there; structure 12 has 000012.extxyz, 000012.csv and, if a guard has stopped it,
-            000012.last_good.extxyz; the state is state.npz.
+            000012.last_good.extxyz, and 000012.rdf.csv of a report; the state is state.npz.
         suffix: of the frames; empty to write none.
         log: whether logs are written.
     """
@@ -59,6 +60,10 @@ class BatchFiles:
         """The last good frame of structure `key`, where it was stopped."""
         return self.directory / f"{key:06d}.last_good.extxyz"
 
+    def beside(self, key: int) -> Path:
+        """The name that tables of reports of structure `key` stand beside."""
+        return self.directory / f"{key:06d}"
+
     def check(self) -> None:
         """Raise ValueError for a suffix of no trajectory, or a directory that cannot be made."""
         if self.suffix:
@@ -75,7 +80,10 @@ class BatchFiles:
         return [path for path in (self.state, *self._all(range(count))) if path.name in there]
 
     def _all(self, keys: Iterable[int]) -> list[Path]:
-        paths = [path for key in keys for path in (self.frames_of(key), self.log_of(key), self.last_good_of(key))]
+        paths: list[Path | None] = []
+        for key in keys:
+            paths += [self.frames_of(key), self.log_of(key), self.last_good_of(key)]
+            paths += [report_path(self.beside(key), table) for table in all_tables()]
         return [path for path in paths if path is not None]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ase import Atoms
 
+from md_workflows.analysis.registry import Wish
+from md_workflows.analysis.reporter import Reporter
 from md_workflows.batch_files import BatchFiles
 from md_workflows.md import EnergySummary, MDSettings, OnExisting
 from md_workflows.md_guards import MDGuards
@@ -24,7 +26,8 @@ class MDOutcome:
 
     atoms: the last good ones, with velocities and results; None where there never was a good geometry · steps: taken
     until there · time_fs · temperature_K: the last · energies: at the end · stopped: why it did not come to its end,
-    empty where it did · seconds: its share of the wall time.
+    empty where it did · seconds: its share of the wall time · reports: by name, what its reporters have found ·
+    unwritten: those that have seen too little for a table, and why.
     """
 
     index: int
@@ -35,6 +38,8 @@ class MDOutcome:
     energies: EnergySummary | None
     stopped: str
     seconds: float
+    reports: Mapping[str, Reporter] = field(default_factory=dict)
+    unwritten: Mapping[str, str] = field(default_factory=dict)
 
 
 def replicated(
@@ -60,7 +65,7 @@ def _with_seeds(settings: MDSettings, place: int) -> MDSettings:
     return settings.model_copy(update=seeds)
 
 
-def run_md_many(
+def run_md_many(  # noqa: PLR0913 - those of run_md, and guards
     structures: Atoms | Sequence[Atoms],
     settings: MDSettings | Sequence[MDSettings],
     *,
@@ -69,6 +74,7 @@ def run_md_many(
     on_existing: OnExisting = "error",
     guards: MDGuards | Sequence[MDGuards] | None = None,
     progress: ProgressCallback | None = None,
+    reporters: Sequence[Wish] = (),
 ) -> Iterator[MDOutcome]:
     """Run molecular dynamics of many structures; yield how each ended, when it has, each once.
 
@@ -85,10 +91,13 @@ def run_md_many(
             and continued gives the same bits as one that was not; those that had ended are yielded again.
         guards: of all, or of each.
         progress: called with the number of steps taken by all, and how many there are.
+        reporters: as for `run_md`; each run has its own, and tables beside its frames. A run that one of them cannot
+            look at is an outcome.
 
     Raises:
-        ValueError: before anything is computed: no calculator, settings that do not go together, files that exist, a
-            state of other runs or of another model. What is wrong with one structure is its outcome.
+        ValueError: before anything is computed: no calculator, settings that do not go together, reporters that there
+            are not or that the calculator does not serve, files that exist, a state of other runs or of another model.
+            What is wrong with one structure is its outcome.
     """
     if on_existing not in get_args(OnExisting):
         raise ValueError(f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}.")
@@ -99,7 +108,7 @@ def run_md_many(
     from md_workflows.batched.dynamics.session import Asked, begin
 
     target = BatchFiles(Path(files)) if isinstance(files, str | Path) else files
-    return begin(Asked(given, chosen, limits, model, name, target), on_existing).run(progress)
+    return begin(Asked(given, chosen, limits, model, name, target, reporters), on_existing).run(progress)
 
 
 def _listed(structures: Atoms | Sequence[Atoms]) -> list[Atoms]:

@@ -47,13 +47,7 @@ class Batch:
 
 
 def run_batch(batch: Batch, calculator: Any) -> list[str]:
-    """Run all; returns what is to be said of it.
-
-    Raises:
-        ValueError: reporters are asked for, which look at single runs.
-    """
-    if batch.report is not None:
-        raise ValueError("--report looks at a single run; leave it out, and use `gfm-ase analyse` on the trajectories.")
+    """Run all; returns what is to be said of it."""
     structures, settings = md_workflows.replicated(batch.structures, batch.settings, batch.replicas)
     with md_workflows.progress_bar("molecular dynamics", "steps") as bar:
         outcomes = list(
@@ -65,12 +59,28 @@ def run_batch(batch: Batch, calculator: Any) -> list[str]:
                 on_existing=batch.on_existing,
                 guards=batch.guards,
                 progress=bar,
+                reporters=batch.reporters,
             )
         )
     stopped = [outcome for outcome in outcomes if outcome.stopped]
     lines = [f"{len(outcomes) - len(stopped)} of {len(outcomes)} runs came to step {batch.settings.steps}."]
     for outcome in sorted(stopped, key=lambda outcome: outcome.index)[:TOLD]:
-        lines.append(f"Run {outcome.index:06d} stopped at {outcome.stopped}.")
+        how = "stopped at" if outcome.stopped.startswith("step ") else "did not begin:"
+        lines.append(f"Run {outcome.index:06d} {how} {outcome.stopped.rstrip('.')}.")
     if len(stopped) > TOLD:
         lines.append(f"{len(stopped) - TOLD} more stopped.")
-    return [*lines, f"Trajectories, logs and state: {batch.files.directory}"]
+    lines.append(f"Trajectories, logs and state: {batch.files.directory}")
+    return [*lines, *_of_reports(batch, outcomes)]
+
+
+def _of_reports(batch: Batch, outcomes: list[md_workflows.MDOutcome]) -> list[str]:
+    """Where the tables of each report are, and why some are not."""
+    lines = []
+    for name in batch.reporters:
+        reasons = [outcome.unwritten[name] for outcome in outcomes if name in outcome.unwritten]
+        written = sum(name in outcome.reports for outcome in outcomes) - len(reasons)
+        if written:
+            lines.append(f"Report {name} of {written} runs: {batch.files.directory}/*.{name}.csv")
+        if reasons:
+            lines.append(f"Left out for {len(reasons)} runs: {reasons[0]}")
+    return lines

@@ -60,18 +60,24 @@ class Reporting:
 
     def check(self, atoms: Atoms) -> None:
         """Raise ValueError where `atoms` and their calculator cannot give what a reporter needs."""
+        self.check_volume(atoms)
         gives = getattr(atoms.calc, "implemented_properties", ())
+        self.check_stress("stress" in gives, type(atoms.calc).__name__)
+
+    def check_volume(self, atoms: Atoms) -> None:
+        """Raise ValueError where a reporter needs a volume, and `atoms` have none."""
         for name, reporter in self.reporters.items():
             if "volume" in reporter.needs and not atoms.pbc.all():
                 raise ValueError(
                     f"the report {name} needs a structure that repeats in all three directions; "
                     f"this one has pbc {atoms.pbc.tolist()}: leave it out."
                 )
-            if "stress" in reporter.needs and "stress" not in gives:
-                raise ValueError(
-                    f"the report {name} needs the stress, which {type(atoms.calc).__name__} does not give; "
-                    "leave it out."
-                )
+
+    def check_stress(self, has_stress: bool, calculator: str) -> None:
+        """Raise ValueError where a reporter needs the stress, and the calculator of this name gives none."""
+        for name, reporter in self.reporters.items():
+            if "stress" in reporter.needs and not has_stress:
+                raise ValueError(f"the report {name} needs the stress, which {calculator} does not give; leave it out.")
 
     def observe(self, atoms: Atoms, step: int, time_fs: float) -> None:
         """Show `atoms`, after `step` steps, to the reporters that are due; may have the calculator give the stress."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
@@ -127,8 +128,16 @@ def test_md_guards_and_several_structures(here: Path) -> None:
     assert sorted(path.name for path in Path("out").glob("*.csv")) == []
     with pytest.raises(ValueError, match="EMT does not give"):
         run(*words, "--max-uncertainty", "0.1", "--overwrite")
-    with pytest.raises(ValueError, match="--report looks at a single run"):
-        run(*words, "--report", "temperature", "--overwrite")
+    told = run(*words, "--report", "temperature, msd", "--overwrite")
+    assert "Report temperature of 2 runs: out/*.temperature.csv" in told
+    assert "Left out for 2 runs: the report msd needs at least three frames, 1 were seen." in told
+    assert "Report msd" not in told
+    write("open.extxyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]]))
+    told = run(*words[:3], "open.extxyz", *words[4:], "--report", "pressure", "--overwrite")
+    assert "Run 000001 did not begin: ValueError: the report pressure needs a structure that repeats" in told
+    assert "leave it out.\nTrajectories" in told
+    assert "Report pressure of 1 runs: out/*.pressure.csv" in told
+    assert [path.name for path in Path("out").glob("*.*.csv")] == ["000000.pressure.csv"]
     with pytest.raises(ValueError, match="max_temperature_K"):
         run(*words, "--max-temperature-K", "-1", "--overwrite")
 

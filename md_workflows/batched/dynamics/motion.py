@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,12 @@ GOOD_OF_ALL = {"good_energy": "energy", "good_stress": "stress", "good_step": "s
 class Observer(Protocol):
     """Writes down what is due."""
 
+    def check(self, atoms: Atoms) -> None:
+        """Raise ValueError where a structure cannot be observed."""
+
+    def look(self, fleet: Fleet, rows: list[int]) -> dict[int, str]:
+        """Show the present geometry of these rows to reporters; returns a reason for each row that they refuse."""
+
     def frames(self, fleet: Fleet, rows: list[int]) -> None:
         """The present frames of these rows."""
 
@@ -38,12 +44,14 @@ class Observer(Protocol):
 class Plan:
     """What a call of many runs does: settings of each structure, by key, and what looks on.
 
-    rest: called with the fleet before each step, when everything is known of its geometry.
+    rest: called with the fleet before each step, when everything is known of its geometry · looks: from look to look of
+    reporters, in steps.
     """
 
     settings: Sequence[MDSettings]
     observer: Observer
     rest: Callable[[Fleet], None]
+    looks: Sequence[int] = ()
 
 
 class MolecularDynamics:
@@ -71,6 +79,7 @@ class MolecularDynamics:
         own = atoms.copy()
         draw_velocities(own, settings)
         check_ensemble(own, settings.ensemble)
+        self._plan.observer.check(own)
         self._coming[key] = own
 
     def columns(self, fleet: Fleet) -> None:
@@ -129,6 +138,7 @@ class MolecularDynamics:
     def finished(self, fleet: Fleet) -> Tensor:
         """[G] who has taken all steps or has to stop; what is due of the others is written down."""
         stopping = self._watch.check(fleet)
+        stopping |= self._look(fleet, stopping)
         step = fleet.graph["step"]
         events = torch.stack([step % fleet.graph["frame_every"] == 0, step % fleet.graph["log_every"] == 0])
         done = step >= fleet.graph["steps"]
@@ -143,6 +153,14 @@ class MolecularDynamics:
             self._plan.observer.frames(fleet, frames)
             self._plan.observer.log(fleet, lines)
         return done
+
+    def _look(self, fleet: Fleet, stopping: Container[int]) -> dict[int, str]:
+        """Let reporters look at those that are due and have not to stop; a reason for each that they refuse."""
+        if not self._plan.looks:
+            return {}
+        due = torch.stack([fleet.graph["step"] % every == 0 for every in self._plan.looks]).any(0)
+        rows = [row for row in due.nonzero()[:, 0].tolist() if row not in stopping]
+        return self._plan.observer.look(fleet, rows) if rows else {}
 
     def leave(self, keys: list[int]) -> None:
         """Nothing is kept of those that have gone but why they stopped, for `take_reason`."""

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from ase import Atoms
 
+from md_workflows.analysis.registry import Wish
+from md_workflows.analysis.reporting import Reporting
 from md_workflows.batch_files import BatchFiles, BatchWriter, rewind_all
 from md_workflows.batched.advance import Advance, Departure
 from md_workflows.batched.dynamics.frames import frames_of, outcome_of
 from md_workflows.batched.dynamics.motion import MolecularDynamics, Plan, last_good
 from md_workflows.batched.dynamics.observed import log_rows
 from md_workflows.batched.dynamics.registry import integrator_for
+from md_workflows.batched.dynamics.reports import Reports
 from md_workflows.batched.dynamics.state import BatchState, Gone, extended, fingerprint_of_all
 from md_workflows.batched.dynamics.watch import Watch
 from md_workflows.batched.fleet import Fleet
@@ -33,7 +36,10 @@ PROGRESS_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Asked:
-    """What a call is about: structures with settings and guards of each, a model with its name, files or none."""
+    """What a call is about: structures with settings and guards of each, a model with its name, files or none.
+
+    reporters: of every run.
+    """
 
     structures: Sequence[Atoms]
     settings: Sequence[MDSettings]
@@ -41,6 +47,7 @@ class Asked:
     model: Model
     name: str
     files: BatchFiles | None
+    reporters: Sequence[Wish] = ()
 
     def motion(self, plan: Plan) -> MolecularDynamics:
         """How they move; raises ValueError where that cannot be."""
@@ -50,8 +57,10 @@ class Asked:
 
     def fresh(self) -> BatchState:
         """The state before anything has begun."""
+        reporting = Reporting(self.reporters)
+        watched = {"reporters": reporting.settings} if reporting.settings else {}
         values: list[dict[str, Any]] = [
-            {**one.model_dump(mode="json", exclude={"steps"}), "guards": limits.model_dump(mode="json")}
+            {**one.model_dump(mode="json", exclude={"steps"}), "guards": limits.model_dump(mode="json"), **watched}
             for one, limits in zip(self.settings, self.guards, strict=True)
         ]
         return BatchState(fingerprint_of_all(self.structures, values), self.model.identity)
@@ -107,13 +116,18 @@ class Session:
 
     def __post_init__(self) -> None:
         """Make what moves and what writes; raises ValueError where the settings cannot be."""
-        self._motion = self.asked.motion(Plan(self.asked.settings, self, self._rest))
+        asked = self.asked
+        self._reports = Reports(asked.reporters, asked.files, self.state.reports)
+        self._reports.check_model(asked.model.has_stress, asked.name)
+        self.state = replace(self.state, reports={})  # the reporters have it now
+        self._motion = asked.motion(Plan(asked.settings, self, self._rest, self._reports.intervals))
         self._writer = None if self.asked.files is None else BatchWriter(self.asked.files, self.state.marks)
         self._rounds = self.state.rounds
 
     def run(self, progress: ProgressCallback | None) -> Iterator[MDOutcome]:
         """Yield the outcome of each structure, those that had ended before first."""
         self._progress = progress
+        self._reports.write()
         model, structures = self.asked.model, self.asked.structures
         for gone, fleet in self.state.ended_runs():
             yield self._outcome(gone, fleet)
@@ -161,9 +175,23 @@ class Session:
     def _outcome(self, gone: Gone, fleet: Fleet | None) -> MDOutcome:
         outcome = outcome_of(self.asked.structures, gone, fleet)
         self._steps_of_gone += self.asked.settings[gone.key].steps
-        if gone.stopped and outcome.atoms is not None and self._writer is not None:
+        if outcome.atoms is None:  # nothing to keep, nothing to tell
+            return outcome
+        if gone.stopped and self._writer is not None:
             self._writer.last_good(gone.key, outcome.atoms)
-        return outcome
+        reporting = self._reports.of(gone.key)
+        return replace(outcome, reports=reporting.reporters, unwritten=reporting.unwritten)
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise ValueError where a reporter cannot look at a structure."""
+        self._reports.check(atoms)
+
+    def look(self, fleet: Fleet, rows: list[int]) -> dict[int, str]:
+        """Show the present frames of these rows to their reporters; returns why they refuse some."""
+        keys = [int(fleet.graph["key"][row]) for row in rows]
+        frames = frames_of(self.asked.structures, fleet, rows)
+        reasons = {row: self._reports.look(key, frame) for row, key, frame in zip(rows, keys, frames, strict=True)}
+        return {row: reason for row, reason in reasons.items() if reason}
 
     def frames(self, fleet: Fleet, rows: list[int]) -> None:
         """Write the present frames of these rows."""
@@ -197,13 +225,14 @@ class Session:
         state = self.state.with_gone(self._gone)
         keys = [one.key for one in state.gone] + ([] if fleet is None else fleet.keys)
         model = self.asked.model
-        size: dict[str, Any] = {}
+        self._reports.write()
+        size: dict[str, Any] = {"reports": self._reports.state()}
         if isinstance(model, GraphModel):
-            size = {"room": model.sizer.budget, "ceiling": model.sizer.ceiling}
+            size |= {"room": model.sizer.budget, "ceiling": model.sizer.ceiling}
         began = max(keys, default=-1) + 1
         state = replace(state, fleet=fleet, began=began, rounds=self._rounds, marks=self._writer.marks(), **size)
         state.save(self.asked.files.state)
-        self.state, self._gone = state, []
+        self.state, self._gone = replace(state, reports={}), []
 
     def _tell(self, fleet: Fleet | None) -> None:
         now = time.monotonic()

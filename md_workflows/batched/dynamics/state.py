@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from md_workflows.analysis.blocks import State
+from md_workflows.batched.dynamics.packing import packed, unpacked
 from md_workflows.batched.fleet import Fleet, joined
 from md_workflows.durable import write_beside
 from md_workflows.frames import Mark
@@ -39,7 +41,8 @@ class BatchState:
     fleet: those on their way, in their order; None where there are none · gone: those that have ended, and `ended` the
     columns of those of them that ever had a good geometry · began: how many had been taken from the structures given ·
     rounds: steps of the loop · room, ceiling: what one model call may cost, so that the same structures go together
-    again; None for models that take one at a time · marks: lengths of files by name.
+    again; None for models that take one at a time · marks: lengths of files by name · reports: what reporters have
+    gathered, by run.
     """
 
     fingerprint: dict[str, Any]
@@ -52,17 +55,21 @@ class BatchState:
     room: float | None = None
     ceiling: float | None = None
     marks: dict[str, Mark] = field(default_factory=dict)
+    reports: State = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write beside and rename."""
+        index, row = packed(self.reports)
         manifest = {
             "format": FORMAT,
             "version": VERSION,
             "gone": [asdict(one) for one in self.gone],
             "marks": {name: asdict(mark) for name, mark in self.marks.items()},
+            "reports": index,
             **{name: getattr(self, name) for name in _PLAIN},
         }
         arrays = {**_arrays("fleet", self.fleet), **_arrays("ended", self.ended)}
+        arrays |= {"reports": row} if index else {}
 
         def write(handle: IO[bytes]) -> None:
             np.savez(handle, allow_pickle=False, manifest=np.array(json.dumps(manifest)), **arrays)
@@ -82,6 +89,7 @@ class BatchState:
                 arrays = {name: stored[name] for name in stored.files if name != "manifest"}
             if manifest["format"] != FORMAT:
                 raise ValueError("another format")
+            reports = unpacked(manifest["reports"], arrays.pop("reports")) if manifest.get("reports") else {}
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path} is not a readable state of many runs ({error}); start again with on_existing='overwrite'."
@@ -97,6 +105,7 @@ class BatchState:
             marks={name: Mark(**mark) for name, mark in manifest["marks"].items()},
             fleet=_fleet("fleet", arrays, device),
             ended=_fleet("ended", arrays, device),
+            reports=reports,
         )
 
     def with_gone(self, gone: Sequence[tuple[Gone, Fleet | None]]) -> BatchState:
