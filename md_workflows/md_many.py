@@ -19,6 +19,9 @@ from md_workflows.progress import ProgressCallback
 if TYPE_CHECKING:
     from md_workflows.batched.models import Model
 
+CHAINS = ("tchain", "tloop", "pchain", "ploop")
+"""Lengths and substeps of chains, which have a column for each link."""
+
 
 @dataclass(frozen=True)
 class MDOutcome:
@@ -134,6 +137,10 @@ def _check_together(settings: Sequence[MDSettings]) -> None:
     intervals = sorted({one.state_interval for one in settings})
     if len(intervals) > 1:
         raise ValueError(f"the structures of one call have one state_interval, these have {intervals}.")
+    for name in CHAINS:
+        found = sorted({getattr(one.ensemble, name) for one in settings if hasattr(one.ensemble, name)})
+        if len(found) > 1:
+            raise ValueError(f"the structures of one call have one {name}, these have {found}; give all the same.")
 
 
 def _model(structures: Sequence[Atoms], calculator: Any, guards: Sequence[MDGuards]) -> tuple[Model, str]:
@@ -150,4 +157,4 @@ def _model(structures: Sequence[Atoms], calculator: Any, guards: Sequence[MDGuar
 
     asked = {one.uncertainty for one in guards if one.max_uncertainty is not None}
     known = tuple(sorted(asked & set(getattr(driver, "implemented_properties", ()))))
-    return ASEModel(driver, calculator_identity(driver), outputs=known), name
+    return ASEModel(driver, calculator_identity(driver), outputs=known, structures=structures), name

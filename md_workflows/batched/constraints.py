@@ -13,9 +13,12 @@ import torch
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
 
 from md_workflows.batched.fleet import DOUBLE, Fleet
 from md_workflows.structures import one_line
+
+Array = NDArray[np.float64]
 
 BY_MASK = (FixAtoms, FixCartesian)
 
@@ -59,22 +62,27 @@ class Held:
             if key in self.atoms
         ]
 
-    def adjust(self, fleet: Fleet) -> None:
-        """Apply constraints to the columns pull [N, 3], stress [G, 3, 3] and energy [G], in place."""
-        fleet.atom["pull"].mul_(fleet.atom["free"])
+    def adjust(self, fleet: Fleet) -> dict[int, str]:
+        """Fill the columns pull [N, 3], tension [G, 3, 3] and bias [G]: forces, stress and energy of constraints.
+
+        Returns a reason for rows that fail; forces and stress of the model stay as they are.
+        """
+        fleet.atom["pull"].copy_(fleet.atom["forces"]).mul_(fleet.atom["free"])
+        fleet.graph["tension"].copy_(fleet.graph["stress"])
+        failed = {}
         for row, atoms, mine in self.rows(fleet):
             atoms.set_cell(fleet.graph["cell"][row].cpu().numpy(), apply_constraint=False)
             atoms.set_positions(fleet.atom["positions"][mine].cpu().numpy(), apply_constraint=False)
             pull = fleet.atom["pull"][mine].cpu().numpy().copy()
             stress = full_3x3_to_voigt_6_stress(fleet.graph["stress"][row].cpu().numpy())
-            for constraint in atoms.constraints:
-                constraint.adjust_forces(atoms, pull)
-                if hasattr(constraint, "adjust_stress"):
-                    constraint.adjust_stress(atoms, stress)
-                if hasattr(constraint, "adjust_potential_energy"):
-                    fleet.graph["energy"][row] += float(constraint.adjust_potential_energy(atoms))
+            try:
+                fleet.graph["bias"][row] = _asked(atoms, pull, stress)
+            except Exception as error:  # a constraint that gives up is about this structure
+                failed[row] = one_line(error)
+                continue
             fleet.atom["pull"][mine] = torch.from_numpy(pull).to(fleet.device)
-            fleet.graph["stress"][row] = torch.from_numpy(voigt_6_to_full_3x3_stress(stress)).to(fleet.device)
+            fleet.graph["tension"][row] = torch.from_numpy(voigt_6_to_full_3x3_stress(stress)).to(fleet.device)
+        return failed
 
     def place(self, fleet: Fleet) -> dict[int, str]:
         """Let constraints adjust positions and cells that are new in the fleet; returns a reason for rows that fail."""
@@ -96,3 +104,15 @@ class Held:
         """Forget those that have gone."""
         for key in keys:
             self.atoms.pop(key, None)
+
+
+def _asked(atoms: Atoms, pull: Array, stress: Array) -> float:
+    """Let constraints adjust forces [N, 3] and stress [6] in place; returns the energy they add, eV."""
+    bias = 0.0
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, pull)
+        if hasattr(constraint, "adjust_stress"):
+            constraint.adjust_stress(atoms, stress)
+        if hasattr(constraint, "adjust_potential_energy"):
+            bias += float(constraint.adjust_potential_energy(atoms))
+    return bias

@@ -50,7 +50,8 @@ def _noted(structures: Iterable[Atoms], given: dict[int, Atoms]) -> Iterator[Ato
 
 def _outcome(departure: Departure, given: Atoms, relaxation: Relaxation) -> Outcome:
     seconds = 0.0 if departure.fleet is None else float(departure.fleet.graph["seconds"][0])
-    if departure.error or departure.fleet is None:
-        error = departure.error or "energy or forces are not finite at step 0"
+    raised = departure.error or relaxation.take_reason(departure.key)
+    if raised or departure.fleet is None:
+        error = raised or "energy or forces are not finite at step 0"
         return Outcome(departure.key, None, error, seconds)
     return Outcome(departure.key, relaxation.result(given, departure.fleet, departure.finite), "", seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from md_workflows.attached import forget
 from md_workflows.batched.fleet import DOUBLE, Fleet
+from md_workflows.batched.parts import part_of
 from md_workflows.batched.sizing import MemoryMeter, Sizer, free_cached, is_out_of_memory
 from md_workflows.batched.verlet import BatchedVerlet, StructuresFailedError
 from md_workflows.structures import one_line
-from potentials.graph import FIELDS, AtomicGraph
+from potentials.graph import AtomicGraph
 from potentials.structures import check_elements
 
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
@@ -142,14 +143,15 @@ class GraphModel:
     def compute(self, fleet: Fleet) -> Computed:
         """Energy, forces and stress of all structures: in one call, or in as few as fit into memory."""
         graph = self._graph(fleet)
-        costs = self._costs(graph, fleet.starts())
+        costs, guessed = self._costs(graph, fleet)
         parts: list[dict[str, Tensor]] = []
         first = 0
         while first < graph.n_graphs:
             last = self._last(costs, first)
             cost = float(costs[first:last].sum())
             try:
-                parts.append(self._call(_slice(graph, first, last), cost))
+                loaded = self.sizer.loaded(guessed[first:last].tolist())
+                parts.append(self._call(part_of(graph, first, last), cost, loaded))
             except Exception as error:
                 if not is_out_of_memory(error) or last - first == 1:
                     raise self._blamed(graph, range(first, last), error) from error
@@ -161,14 +163,14 @@ class GraphModel:
         beside = {name: torch.cat([part[name].reshape(-1) for part in parts]) for name in self.outputs}
         return Computed(energy, forces, stress, beside)
 
-    def _call(self, graph: AtomicGraph, cost: float) -> dict[str, Tensor]:
+    def _call(self, graph: AtomicGraph, cost: float, loaded: float) -> dict[str, Tensor]:
         with MemoryMeter(self.device, idle=not self.sizer.wants_memory(cost)) as memory:
             start = time.perf_counter()
             results = self._evaluate(graph)
             self._wait()
             seconds = time.perf_counter() - start
         self.seconds += seconds
-        self.sizer.note(cost, seconds, memory.used)
+        self.sizer.note(cost, seconds, memory.used, loaded)
         return results
 
     def _blamed(self, graph: AtomicGraph, rows: range, error: Exception) -> StructuresFailedError:
@@ -178,7 +180,7 @@ class GraphModel:
         reasons = {}
         for row in rows:
             try:
-                self._evaluate(_slice(graph, row, row + 1))
+                self._evaluate(part_of(graph, row, row + 1))
             except Exception as own:  # whatever it raises is about this structure
                 reasons[row] = one_line(own)
         if not reasons:  # each alone is well: it is not about any of them
@@ -206,10 +208,12 @@ class GraphModel:
         )
 
     @staticmethod
-    def _costs(graph: AtomicGraph, starts: Tensor) -> Tensor:
-        """[G] what each structure costs, in edges, on the CPU; starts [G + 1]: first atom of each."""
+    def _costs(graph: AtomicGraph, fleet: Fleet) -> Tensor:
+        """[2, G] what each structure costs, in edges, and what it was let in for, on the CPU."""
+        starts = fleet.starts()
         first_edge = torch.searchsorted(graph.edge_index[1], starts)  # edges ascend by their centre
-        return (first_edge.diff() + ATOM_COST * starts.diff()).double().cpu()
+        costs = (first_edge.diff() + ATOM_COST * starts.diff()).double()
+        return torch.stack([costs, fleet.graph.get("cost", costs)]).cpu()
 
     def _last(self, costs: Tensor, first: int) -> int:
         """The structures from `first` on that go into one call: one at least, and no small rest."""
@@ -228,14 +232,18 @@ class ASEModel:
         calculator: with energy and forces.
         identity: text that changes whenever the energies would.
         outputs: which of its results, a number per structure each, are told beside.
+        structures: by key, for whatever else the calculator reads of them: tags, magnetic moments, info. Without them
+            it sees elements, positions, cell, charge and spin alone.
     """
 
     device = torch.device("cpu")
     remembers = True
     room = 0.0
 
-    def __init__(self, calculator: Any, identity: str, outputs: tuple[str, ...] = ()) -> None:
-        self._calculator = calculator
+    def __init__(
+        self, calculator: Any, identity: str, outputs: tuple[str, ...] = (), structures: Sequence[Atoms] = ()
+    ) -> None:
+        self._calculator, self._structures = calculator, structures
         self.identity = identity
         self.outputs = outputs
         self.has_stress = "stress" in getattr(calculator, "implemented_properties", ())
@@ -252,8 +260,7 @@ class ASEModel:
         energy, forces, stress, failed = [], [], [], {}
         beside: dict[str, list[float]] = {name: [] for name in self.outputs}
         for row in range(fleet.n_structures):
-            atoms = fleet.atoms(row)
-            atoms.info.update(charge=float(fleet.graph["charge"][row]), spin=float(fleet.graph["spin"][row]))
+            atoms = self._atoms(fleet, row)
             atoms.calc = self._calculator
             try:
                 forces.append(torch.from_numpy(np.array(atoms.get_forces(), dtype=float)))
@@ -269,6 +276,19 @@ class ASEModel:
         outputs = {name: torch.tensor(values, dtype=DOUBLE) for name, values in beside.items()}
         return Computed(torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), stresses, outputs)
 
+    def _atoms(self, fleet: Fleet, row: int) -> Atoms:
+        """A structure as it is in the fleet, without constraints."""
+        there = fleet.atoms(row)
+        if not self._structures:
+            there.info.update(charge=float(fleet.graph["charge"][row]), spin=float(fleet.graph["spin"][row]))
+            return there
+        atoms = self._structures[int(fleet.graph["key"][row])].copy()
+        atoms.set_constraint()
+        atoms.set_cell(there.cell)
+        atoms.set_positions(there.positions)
+        atoms.set_momenta(there.get_momenta())
+        return atoms
+
     def _stress(self, atoms: Atoms) -> Any:
         if not self.has_stress or not atoms.pbc.any() or atoms.cell.rank < 3:
             return np.full((3, 3), np.nan)
@@ -277,23 +297,3 @@ class ASEModel:
     def forget(self) -> None:
         """Let the calculator drop what it keeps."""
         forget(self._calculator)
-
-
-def _slice(graph: AtomicGraph, first: int, last: int) -> AtomicGraph:
-    """Structures `first` to `last` of a batch."""
-    if first == 0 and last == graph.n_graphs:
-        return graph
-    levels = {"graph": (first, last), "atom": _rows(graph.graph_index, first, last)}
-    levels["edge"] = _rows(graph.graph_index[graph.edge_index[1]], first, last)
-    values = {}
-    for name, field in FIELDS.items():
-        begin, end = levels[field.level]
-        value = getattr(graph, name).narrow(field.axis, begin, end - begin)
-        values[name] = value - levels[field.indexes][0] if field.indexes else value
-    return AtomicGraph(**values)
-
-
-def _rows(owner: Tensor, first: int, last: int) -> tuple[int, int]:
-    """Where the rows of structures `first` to `last` begin and end, of an ascending [N]."""
-    begin, end = torch.searchsorted(owner, torch.tensor([first, last], device=owner.device)).tolist()
-    return begin, end

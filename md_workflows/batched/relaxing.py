@@ -32,6 +32,7 @@ class Relaxation:
         self._cells = None if settings.cell is None else StrainedCells(settings.cell, model.device)
         self._held = Held()
         self._free: dict[int, Tensor] = {}  # of those that have been admitted and have no columns yet
+        self._failed: dict[int, str] = {}
 
     def admit(self, key: int, atoms: Atoms) -> None:
         """Raise ValueError where the settings make no sense for a structure."""
@@ -46,6 +47,8 @@ class Relaxation:
         fleet.atom["pull"] = torch.zeros_like(fleet.atom["positions"])
         fleet.graph["steps"] = torch.zeros_like(fleet.graph["count"])
         fleet.graph["fmax"] = torch.full_like(fleet.graph["energy"], torch.nan)
+        fleet.graph["bias"] = torch.zeros_like(fleet.graph["energy"])
+        fleet.graph["tension"] = torch.zeros_like(fleet.graph["stress"])
         if self._cells is not None:
             self._cells.columns(fleet)
         self._descent.columns(fleet)
@@ -60,13 +63,15 @@ class Relaxation:
         self._measure(fleet)
 
     def _measure(self, fleet: Fleet) -> None:
-        fleet.atom["pull"].copy_(fleet.atom["forces"])
-        self._held.adjust(fleet)
+        failed = self._held.adjust(fleet)
         largest = fleet.largest(fleet.atom["pull"].square().sum(1)).sqrt()
         if self._cells is not None:
             self._cells.forces(fleet)
             largest = torch.maximum(largest, self._force(fleet).longest(fleet))
         fleet.graph["fmax"].copy_(largest)
+        for row, reason in failed.items():  # no number: it has finished
+            fleet.graph["fmax"][row] = torch.nan
+            self._failed[int(fleet.graph["key"][row])] = reason
 
     def _force(self, fleet: Fleet) -> Vector:
         if self._cells is None:
@@ -96,15 +101,21 @@ class Relaxation:
         return ~(fmax >= self._settings.fmax) | (fleet.graph["steps"] >= self._settings.max_steps)
 
     def leave(self, keys: list[int]) -> None:
-        """Forget those that have gone."""
+        """Forget those that have gone, but for what `take_reason` has to tell."""
         self._held.leave(keys)
+        for key in keys:  # who was admitted and never got columns
+            self._free.pop(key, None)
+
+    def take_reason(self, key: int) -> str:
+        """What a constraint of a structure that leaves has raised; empty where none has."""
+        return self._failed.pop(key, "")
 
     def result(self, given: Atoms, fleet: Fleet, finite: bool) -> RelaxResult:
         """What became of a structure that came to its end, from a fleet of it alone."""
         fmax, steps = float(fleet.graph["fmax"][0]), int(fleet.graph["steps"][0])
         atoms = _with_results(given, fleet)
         stress = atoms.calc.results.get("stress")
-        energy = float(fleet.graph["energy"][0])
+        energy = float((fleet.graph["energy"] + fleet.graph["bias"])[0])
         if not (finite and np.isfinite(fmax)):
             return RelaxResult(atoms, False, steps, fmax, energy, stress, StopReason.NON_FINITE)
         converged = fmax < self._settings.fmax

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from ase import Atoms
 
 from md_workflows.attached import check_usable
-from md_workflows.batched.fleet import fleet_of
+from md_workflows.batched.fleet import DOUBLE, fleet_of
 from md_workflows.batched.models import GraphModel
 from md_workflows.batched.verlet import StructuresFailedError
 
@@ -28,7 +29,9 @@ def measure_room(model: GraphModel, structures: Sequence[Atoms]) -> None:
             break
         some = known[: int(np.searchsorted(costs, model.sizer.budget)) + 1]
         try:
-            model.compute(fleet_of(some, range(len(some)), model.device))
+            fleet = fleet_of(some, range(len(some)), model.device)
+            fleet.graph["cost"] = torch.tensor([model.cost(atoms) for atoms in some], dtype=DOUBLE, device=model.device)
+            model.compute(fleet)
         except StructuresFailedError as failure:
             known = [atoms for row, atoms in enumerate(known) if row not in failure.reasons]
             costs = np.cumsum([model.cost(atoms) for atoms in known])

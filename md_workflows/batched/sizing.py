@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,19 @@ class Sizer:
     _calls: int = 0
     _rate: float = 0.0
 
-    def note(self, cost: float, seconds: float, bytes_used: float) -> None:
-        """A call of `cost` took so long and so much memory."""
+    def loaded(self, guessed: Sequence[float]) -> float:
+        """How much of the budget structures take up that were let in for these costs: all of it, if no more fit."""
+        total = sum(guessed)
+        return max(total, self.budget) if total + max(guessed) > self.budget else total
+
+    def note(self, cost: float, seconds: float, bytes_used: float, loaded: float = 0.0) -> None:
+        """A call of `cost`, for which so much of the budget was `loaded`, took so long and so much memory."""
         if self.fixed:
             return
         self._largest = max(self._largest, cost)
         if bytes_used > 0:
             self.ceiling = min(self.ceiling, max(cost, SHARE * free_bytes(self.device) * cost / bytes_used))
-        if self.settled or cost < FULL * self.budget:
+        if self.settled or max(cost, loaded) < FULL * self.budget:
             return
         self._calls += 1
         self._rate = max(self._rate, cost / max(seconds, 1e-9))
@@ -95,7 +101,8 @@ def free_cached(device: torch.device) -> None:
 def free_bytes(device: torch.device) -> float:
     """Memory that can be had."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     available = Path("/proc/meminfo")
     if available.exists():
         lines = dict(line.split(":", 1) for line in available.read_text().splitlines())

@@ -61,12 +61,12 @@ class StrainedCells:
         fleet.atom["slope"] = torch.zeros_like(fleet.atom["positions"])
 
     def forces(self, fleet: Fleet) -> None:
-        """Fill slope [N, 3] and strain_force [G, 3, 3], the generalised forces, from pull and stress."""
+        """Fill slope [N, 3] and strain_force [G, 3, 3], the generalised forces, from pull and tension."""
         strain = fleet.graph["strain"]
         deformation = torch.linalg.matrix_exp(strain)
         cell = fleet.graph["cell"]
         volume = torch.linalg.det(cell).abs()[:, None, None]
-        virial = -volume * (fleet.graph["stress"] + self._pressure * self._one)
+        virial = -volume * (fleet.graph["tension"] + self._pressure * self._one)
         if self.settings.hydrostatic:
             virial = virial.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * self._one
         virial = virial * self._mask

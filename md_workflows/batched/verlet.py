@@ -41,11 +41,12 @@ class Pairs:
 class _Long:
     """Pairs within cutoff and skin, and where the structures were when they were found.
 
-    keys [G] · positions [N, 3] Å · cell [G, 3, 3] Å, open directions boxed · count [G] atoms · edges [G] of each ·
+    who [G, 5] keys, numbers of atoms and pbc: what has to be the same for a list to hold · positions [N, 3] Å ·
+    cell [G, 3, 3] Å, open directions boxed · count [G] atoms · edges [G] of each ·
     neighbour, centre, reverse [E] · shift [E, 3] · half [H] the edges that come before their reverse.
     """
 
-    keys: Tensor
+    who: Tensor
     positions: Tensor
     cell: Tensor
     count: Tensor
@@ -61,7 +62,7 @@ class BatchedVerlet:
     """Pairs within a cutoff of every structure of a fleet, from longer lists that are kept while they hold.
 
     The criterion is that of `potentials.verlet.VerletList`, for each structure by itself; structures are told apart by
-    their keys, and may come and go. Lists are found on the CPU and kept where the fleet is.
+    their keys, atoms and pbc, and may come and go. Lists are found on the CPU and kept where the fleet is.
 
     Args:
         cutoff: Å.
@@ -125,12 +126,13 @@ class BatchedVerlet:
         raise StructuresFailedError({int(row): "ValueError: two atoms are in one place" for row in set(where.tolist())})
 
     def _lists(self, fleet: Fleet) -> _Long:
-        long, keys = self._long, fleet.graph["key"]
+        long = self._long
         if long is None:
             self._long = self._find(fleet)
             return self._long
-        if not torch.equal(long.keys, keys):
-            long = self._rearranged(long, fleet)
+        who = _who_are(fleet)
+        if not torch.equal(long.who, who):
+            long = self._rearranged(long, fleet, who)
         stale = ~self._covers(long, fleet)
         if bool(stale.any()):
             long = self._renewed(long, fleet, stale)
@@ -151,14 +153,14 @@ class BatchedVerlet:
         margin = smallest_stretch * (self.cutoff + self.skin) - 2 * furthest - self.cutoff
         return margin > 1e-6  # false for what is not a number
 
-    def _rearranged(self, long: _Long, fleet: Fleet) -> _Long:
+    def _rearranged(self, long: _Long, fleet: Fleet, who: Tensor) -> _Long:
         """The lists of those that stayed, in the fleet's order, with no edges for those that came: to be renewed."""
-        known = {key: row for row, key in enumerate(long.keys.tolist())}
-        rows = [known.get(key, -1) for key in fleet.keys]
+        known = {tuple(one): row for row, one in enumerate(long.who.tolist())}
+        rows = [known.get(tuple(one), -1) for one in who.tolist()]
         stayed = [row for row in rows if row >= 0]
         if stayed != sorted(stayed) or rows[: len(stayed)] != stayed:
             return self._find(fleet)  # another order: all anew
-        wanted = torch.zeros(len(long.keys), dtype=torch.bool)
+        wanted = torch.zeros(len(long.who), dtype=torch.bool)
         wanted[stayed] = True
         kept = _keep(long, wanted.to(fleet.device))
         if len(stayed) == len(rows):
@@ -210,7 +212,7 @@ def _long(fleet: Fleet, found: BatchedNeighbours, boxes: Array, device: torch.de
     reverse = torch.from_numpy(found.reverse).to(device)
     half = (reverse > torch.arange(len(reverse), device=device)).nonzero()[:, 0]
     return _Long(
-        keys=fleet.graph["key"].clone(),
+        who=_who_are(fleet),
         positions=fleet.atom["positions"].clone(),
         cell=torch.from_numpy(boxes).to(device),
         count=fleet.graph["count"].clone(),
@@ -221,6 +223,10 @@ def _long(fleet: Fleet, found: BatchedNeighbours, boxes: Array, device: torch.de
         reverse=reverse,
         half=half,
     )
+
+
+def _who_are(fleet: Fleet) -> Tensor:
+    return torch.cat([fleet.graph["key"][:, None], fleet.graph["count"][:, None], fleet.graph["pbc"].long()], 1)
 
 
 def _first(sizes: Tensor) -> Tensor:
@@ -243,7 +249,7 @@ def _ordered(long: _Long, rows: Tensor) -> _Long:
     edge_moved = (_first(sizes)[:-1] - _first(long.edges)[:-1].index_select(0, rows)).repeat_interleave(sizes)
     reverse = long.reverse.index_select(0, edges) + edge_moved
     return _Long(
-        keys=long.keys.index_select(0, rows),
+        who=long.who.index_select(0, rows),
         positions=long.positions.index_select(0, atoms),
         cell=long.cell.index_select(0, rows),
         count=count,

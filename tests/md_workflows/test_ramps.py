@@ -35,7 +35,7 @@ def test_values(schedule: Schedule) -> None:
     steps, values = zip(*points, strict=True)
     expected = np.interp(np.arange(60), steps, values)
     assert [value_at(schedule, step) for step in range(60)] == pytest.approx(expected)
-    assert target(fleet, "x").tolist() == pytest.approx(expected)
+    assert target(fleet, "x").tolist() == pytest.approx(expected, rel=1e-13)
     assert is_constant(schedule) == (schedule == 12.5)
 
 

@@ -92,7 +92,7 @@ class MolecularDynamics:
 
         fleet.atom["free"] = torch.from_numpy(np.concatenate([free_components(one) for one in coming])).to(fleet.device)
         fleet.atom["momenta"] = torch.from_numpy(np.concatenate([one.get_momenta() for one in coming])).to(fleet.device)
-        freedom = [int(one.get_number_of_degrees_of_freedom()) for one in coming]
+        counted = [int(one.get_number_of_degrees_of_freedom()) for one in coming]
         seeds = [int(getattr(one.ensemble, "seed", 0)) for one in settings]
         fleet.graph.update(
             timestep_fs=numbers([one.timestep_fs for one in settings], DOUBLE),
@@ -102,7 +102,7 @@ class MolecularDynamics:
             frame_every=numbers([one.trajectory_interval for one in settings], torch.int64),
             log_every=numbers([one.log_interval for one in settings], torch.int64),
             seed=numbers(seeds, torch.int64),
-            freedom=numbers(freedom, torch.int64),
+            counted=numbers(counted, torch.int64),
             start_energy=torch.zeros_like(fleet.graph["energy"]),
         )
         fleet.atom.update({good: torch.zeros_like(fleet.atom[name]) for good, name in GOOD.items()})
@@ -164,6 +164,8 @@ class MolecularDynamics:
 
     def leave(self, keys: list[int]) -> None:
         """Nothing is kept of those that have gone but why they stopped, for `take_reason`."""
+        for key in keys:  # who was admitted and never got columns
+            self._coming.pop(key, None)
 
     def take_reason(self, key: int) -> str:
         """Why a guard has stopped a structure that leaves; empty where none has."""

@@ -13,8 +13,11 @@ from md_workflows.batched.fleet import Fleet
 
 
 def temperature(fleet: Fleet) -> Tensor:
-    """[G] K, over the degrees of freedom that constraints leave, as ASE counts them; 0 where none is left."""
-    degrees = fleet.graph["freedom"].clamp(min=1)
+    """[G] K, over the degrees of freedom that constraints leave, as ASE counts them; 0 where none is left.
+
+    These are the column "counted"; "freedom" is what a thermostat holds at its temperature.
+    """
+    degrees = fleet.graph["counted"].clamp(min=1)
     return torch.div(2 * kinetic_energy(fleet) / units.kB, degrees)
 
 

@@ -24,6 +24,9 @@ INTEGRATORS: dict[str, type[Integrator]] = {
     "npt_langevin": LangevinBarostat,
 }
 
+SEEDS = 2**63
+"""Seeds are a column of int64."""
+
 
 def integrator_for(settings: EnsembleSettings) -> Integrator:
     """A new integrator of this ensemble, for one fleet."""
@@ -34,7 +37,8 @@ def check_ensemble(atoms: Atoms, settings: EnsembleSettings) -> None:
     """Whether a structure, with its first momenta, can be advanced in an ensemble.
 
     Raises:
-        ValueError: constraints that the ensemble or a fleet cannot keep, an open cell, or a total momentum.
+        ValueError: constraints that the ensemble or a fleet cannot keep, an open cell, a total momentum, atoms at rest
+            where velocities are scaled, or a seed that is no int64.
     """
     name = type(settings).__name__
     kinds = [type(constraint).__name__ for constraint in atoms.constraints]
@@ -52,4 +56,9 @@ def check_ensemble(atoms: Atoms, settings: EnsembleSettings) -> None:
             f"{name} needs a structure periodic along all three directions, this one has pbc {atoms.pbc.tolist()}; use "
             "Langevin, Bussi or NoseHooverChain."
         )
+    if settings.name == "bussi" and atoms.get_kinetic_energy() == 0:
+        raise ValueError("Bussi scales velocities, and all of them are zero; give initial velocities.")
+    seed = getattr(settings, "seed", 0)
+    if seed >= SEEDS:
+        raise ValueError(f"{name} has the seed {seed}; the batched engine takes seeds below 2**63.")
     check_momentum(atoms, settings)

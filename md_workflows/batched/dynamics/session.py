@@ -138,10 +138,13 @@ class Session:
             coming = islice(structures, self.state.began, None)
             fleet = None if self.state.fleet is None else self.state.fleet.copy()
             if fleet is not None:
+                model.forget()  # as the run did that wrote the state
                 self._motion.resume(fleet)
             for departure in Advance(model, self._motion).run(coming, fleet, self.state.began):
-                self._gone.append(self._parted(departure))
-                yield self._outcome(*self._gone[-1])
+                parted = self._parted(departure)
+                if self._writer is not None:  # else there is no state to keep them for
+                    self._gone.append(parted)
+                yield self._outcome(*parted)
             self._save(None)
         finally:
             if self._writer is not None:

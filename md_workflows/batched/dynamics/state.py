@@ -163,22 +163,19 @@ def extended(state: BatchState, steps: Sequence[int], path: Path) -> BatchState:
         ValueError: a run has taken more steps already.
     """
     ended, fleet = state.ended, state.fleet
-    more: list[int] = []
+    more: set[int] = set()
     if ended is not None:
         stopped = {one.key for one in state.gone if one.stopped}
         _ask(ended, steps, path)
-        more = [key for key in ended.keys if key not in stopped and steps[key] > _step(ended, key)]
-        going_on = torch.tensor([key in more for key in ended.keys], device=ended.device)
+        at = dict(zip(ended.keys, ended.graph["step"].tolist(), strict=True))
+        more = {key for key, step in at.items() if key not in stopped and steps[key] > step}
+        going_on = torch.tensor([key in more for key in at], device=ended.device)
         fleets = [one for one in (fleet, ended.keep(going_on) if more else None) if one is not None]
         fleet = joined(fleets) if fleets else None
         ended = ended.keep(~going_on) if len(more) < ended.n_structures else None
     if fleet is not None:
         _ask(fleet, steps, path)
     return replace(state, fleet=fleet, ended=ended, gone=[one for one in state.gone if one.key not in more])
-
-
-def _step(fleet: Fleet, key: int) -> int:
-    return int(fleet.graph["step"][fleet.keys.index(key)])
 
 
 def _ask(fleet: Fleet, steps: Sequence[int], path: Path) -> None:

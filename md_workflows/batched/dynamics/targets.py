@@ -35,7 +35,7 @@ def target(fleet: Fleet, name: str) -> Tensor:
     place = ((steps <= now[:, None]).sum(1) - 1).clamp(0, MAX_POINTS - 2)[:, None]
     begin, end = steps.gather(1, place)[:, 0], steps.gather(1, place + 1)[:, 0]
     low, high = values.gather(1, place)[:, 0], values.gather(1, place + 1)[:, 0]
-    part = (now - begin) / (end - begin).clamp_min(1)
+    part = (now - begin).double() / (end - begin).clamp_min(1)
     return torch.add(low, (high - low) * part.clamp(0, 1))
 
 
