@@ -64,18 +64,19 @@ def analyse(
     n_frames = len(source)
     if not n_frames:
         raise ValueError(f"{source.path} has no frame to analyse (index '{source.index}').")
-    names = list(REPORTERS) if reports is None else list(reports)
-    reporters = [_built(name, n_frames, (settings or {}).get(name, {})) for name in names]
+    asked = reports is not None
+    wanted = list(REPORTERS) if reports is None else list(reports)
+    reporters = [_built(name, n_frames, (settings or {}).get(name, {})) for name in wanted]
     left_out: dict[str, str] = {}
     series = _Series()
     for done, snapshot in enumerate(source, start=1):
         if done == 1:
             system = snapshot.system
-            left_out = _unfit(reporters, snapshot, asked=reports is not None)
+            left_out = _unfit(reporters, snapshot, asked=asked)
         known_system(snapshot.system, system, str(source.path))
         series.add(snapshot)
         for reporter in [one for one in reporters if one.name not in left_out]:
-            left_out |= _shown(reporter, snapshot, asked=reports is not None)
+            left_out |= _shown(reporter, snapshot, asked=asked)
         if progress is not None:
             progress(done, n_frames)
     tables: dict[str, Table] = {"series": series.table()}
@@ -84,11 +85,11 @@ def analyse(
         try:
             tables.update(reporter.tables())
         except ValueError as error:
-            if reports is not None:
+            if asked:
                 raise
             left_out[reporter.name] = str(error)
-            continue
-        findings += reporter.findings()
+        else:
+            findings += reporter.findings()
     return Analysis(n_frames, tables, findings, left_out)
 
 
