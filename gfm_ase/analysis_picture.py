@@ -73,7 +73,7 @@ def _named(table: dict[str, Any], first: str, unit: str) -> list[tuple[str, Any]
 
 
 def _curves(axis: Any, x: Any, curves: list[tuple[str, Any]]) -> None:
-    shown = sorted(curves, key=lambda curve: -float(np.nanmax(np.abs(curve[1]))))[:MAX_CURVES]
+    shown = sorted(curves, key=lambda curve: -float(np.nanmax(np.abs(curve[1]), initial=0.0)))[:MAX_CURVES]
     for colour, (name, values) in zip(COLOURS, [curve for curve in curves if curve[0] in dict(shown)], strict=False):
         axis.plot(x, values, color=colour, linewidth=1.2, label=name)
     axis.legend(fontsize=8, frameon=False)

@@ -159,6 +159,17 @@ def h5_groups(path: str | Path) -> dict[str, int]:
         return _counts(reading.file)
 
 
+def h5_length(path: str | Path, group: str | None = None) -> int:
+    """How many frames a group has; 0 where nothing was written and no group is named.
+
+    Raises:
+        ValueError: no trajectory of ours, no such group, or no group named where there are several.
+    """
+    with _Reading(Path(path)) as reading:
+        empty = group is None and not _counts(reading.file)
+        return 0 if empty else _chosen(Path(path), reading.file, group).count
+
+
 def iread_h5(path: str | Path, index: slice = slice(None), group: str | None = None) -> Iterator[Snapshot]:
     """Frames of one group, one by one.
 

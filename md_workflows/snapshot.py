@@ -114,10 +114,10 @@ class Snapshot:
 
 def known_system(given: System, known: System, where: str) -> None:
     """Raise ValueError when `given` is not the system `known` that `where` (a file, a report) has been about."""
-    for name in ("numbers", "pbc"):
+    for name in ("numbers", "pbc", "masses", "degrees_of_freedom"):
         one, other = getattr(given, name), getattr(known, name)
         if not np.array_equal(one, other):
             raise ValueError(
-                f"{where} is about {len(known)} atoms that keep their order; this frame has other {name} "
-                f"({len(given)} atoms). Give each system a place of its own."
+                f"{where} is about {len(known)} atoms that keep their order; this frame has other "
+                f"{name.replace('_', ' ')} ({len(given)} atoms). Give each system a place of its own."
             )

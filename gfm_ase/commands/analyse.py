@@ -98,7 +98,7 @@ def analyse(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     console.print(_table(found, trajectory))
     for name in REPORTERS:
         if name in found.left_out:
-            announce(console, f"Left out: {found.left_out[name]}.")
+            announce(console, f"Left out: {found.left_out[name].removesuffix('.')}.")
     announce(console, f"Tables: {', '.join(str(path) for path in written)}", f"Picture: {picture}")
 
 

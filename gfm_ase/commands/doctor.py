@@ -40,6 +40,13 @@ ELEMENTS = Annotated[
     typer.Option(help="Symbols that it knows, such as Cu,Al, where it does not tell itself.", show_default=False),
 ]
 
+NAMES = (
+    "determinism, state, batch, noise, translation, rotation, reflection, permutation, lattice_move, supercell,"
+    " isolated_atoms, separated, forces, stress, net_force, nve, dimer_scan, path_scan, dimers, contract, elements,"
+    " environments, speed"
+)
+"""Of the checks; written out, so that `--help` need not import them."""
+
 
 def doctor(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     files: FILES = None,
@@ -49,7 +56,7 @@ def doctor(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     training: TRAINING = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="CHECK", help="Make this check alone; may be given many times."),
+        typer.Option("--only", metavar="CHECK", help=f"Make this check alone, many times: {NAMES}."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer structures, directions and steps.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a page for people (.html).")] = None,

@@ -120,14 +120,13 @@ def shortest_period_fs(subject: Subject, atoms: Atoms) -> float:
 
 def _run(subject: Subject, start: Atoms, step_fs: float, steps: int) -> Floats:
     """Total energy per atom, eV, at each step."""
-    work = start.copy()
-    work.calc = subject.calculator
+    work = subject.attached(start)
     forget(subject.calculator)
     dynamics = VelocityVerlet(work, timestep=step_fs * units.fs)
-    energies = [work.get_total_energy() / len(work)]
+    energies = [(subject.energy(work) + work.get_kinetic_energy()) / len(work)]
     for _ in range(steps):
         dynamics.run(1)
-        energies.append(work.get_total_energy() / len(work))
+        energies.append((subject.energy(work) + work.get_kinetic_energy()) / len(work))
         if not np.isfinite(energies[-1]):
             break
     subject.calls += steps + 1

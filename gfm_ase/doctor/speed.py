@@ -73,8 +73,7 @@ def grown(atoms: Atoms, size: int) -> Atoms:
 
 
 def _seconds(subject: Subject, atoms: Atoms) -> float:
-    work = atoms.copy()
-    work.calc = subject.calculator
+    work = subject.attached(atoms)
     random = np.random.default_rng(subject.seed)
     taken = []
     for _ in range(CALLS + 1):  # the first makes what calculators keep for a structure

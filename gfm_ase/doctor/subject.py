@@ -110,21 +110,30 @@ class Subject:
 
         Energies are free energies where there are any: these are what forces are derivatives of.
         """
-        work = atoms.copy()
-        if self.needs_cell and not work.pbc.any():
-            work.cell, work.pbc = np.diag(np.ptp(work.positions, axis=0) + VACUUM), True
-        work.calc = self.calculator
+        work = self.attached(atoms)
         if fresh:
             forget(self.calculator)
         start = time.perf_counter()
-        free = "free_energy" in getattr(self.calculator, "implemented_properties", ())
-        energy = float(np.asarray(work.get_potential_energy(force_consistent=free)).reshape(()))
+        energy = self.energy(work)
         forces = np.array(work.get_forces(apply_constraint=False), dtype=np.float64)
         voigt = np.array(work.get_stress(apply_constraint=False), dtype=np.float64) if stress else None
         self.calls += 1
         if self.first_call is None:
             self.first_call = (time.perf_counter() - start, len(atoms))
         return Answer(energy, forces, voigt)
+
+    def attached(self, atoms: Atoms) -> Atoms:
+        """A copy with the calculator, in a cell with vacuum where it needs one."""
+        work = atoms.copy()
+        if self.needs_cell and not work.pbc.any():
+            work.cell, work.pbc = np.diag(np.ptp(work.positions, axis=0) + VACUUM), True
+        work.calc = self.calculator
+        return work
+
+    def energy(self, attached: Atoms) -> float:
+        """Of atoms with the calculator, the one that forces are derivatives of, eV."""
+        free = "free_energy" in getattr(self.calculator, "implemented_properties", ())
+        return float(np.asarray(attached.get_potential_energy(force_consistent=free)).reshape(()))
 
     def many(self, structures: Sequence[Atoms]) -> list[Answer]:
         """Energies and forces of many structures: in batches where the calculator is ours, else one after another.

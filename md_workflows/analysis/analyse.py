@@ -16,7 +16,7 @@ from md_workflows.analysis.reporting import report_path, write_table
 from md_workflows.analysis.scalars import internal_freedom, kinetic_energy, pressure_tensors, temperature_of
 from md_workflows.analysis.trajectory import Source
 from md_workflows.progress import ProgressCallback
-from md_workflows.snapshot import Snapshot
+from md_workflows.snapshot import Snapshot, known_system
 
 Floats = NDArray[np.float64]
 LEAST_WINDOW = 10
@@ -54,45 +54,53 @@ def analyse(
 ) -> Analysis:
     """Run reporters over the frames of a trajectory, one frame at a time.
 
-    reports: names of REPORTERS; None takes all that the first frame allows and tells which were left out. settings: of
+    reports: names of REPORTERS; None takes all that the frames allow and tells which were left out. settings: of
     reporters by name, as in {"rdf": {"cutoff": 6.0}}.
 
     Raises:
-        ValueError: no frames, an unknown report or setting, or a report that was asked for by name and cannot be made.
+        ValueError: no frames, frames of several systems, an unknown report or setting, a window longer than the
+            trajectory, or a report that was asked for by name and cannot be made.
     """
     n_frames = len(source)
     if not n_frames:
         raise ValueError(f"{source.path} has no frame to analyse (index '{source.index}').")
-    names = list(REPORTERS) if reports is None else list(reports)
-    reporters = [_built(name, n_frames, (settings or {}).get(name, {})) for name in names]
+    asked = reports is not None
+    wanted = list(REPORTERS) if reports is None else list(reports)
+    reporters = [_built(name, n_frames, (settings or {}).get(name, {})) for name in wanted]
     left_out: dict[str, str] = {}
     series = _Series()
     for done, snapshot in enumerate(source, start=1):
         if done == 1:
-            left_out = _unfit(reporters, snapshot, asked=reports is not None)
-            reporters = [one for one in reporters if one.name not in left_out]
+            system = snapshot.system
+            left_out = _unfit(reporters, snapshot, asked=asked)
+        known_system(snapshot.system, system, str(source.path))
         series.add(snapshot)
-        for reporter in reporters:
-            reporter.observe(snapshot)
+        for reporter in [one for one in reporters if one.name not in left_out]:
+            left_out |= _shown(reporter, snapshot, asked=asked)
         if progress is not None:
             progress(done, n_frames)
     tables: dict[str, Table] = {"series": series.table()}
     findings: list[Finding] = []
-    for reporter in reporters:
+    for reporter in [one for one in reporters if one.name not in left_out]:
         try:
             tables.update(reporter.tables())
         except ValueError as error:
-            if reports is not None:
+            if asked:
                 raise
             left_out[reporter.name] = str(error)
-            continue
-        findings += reporter.findings()
+        else:
+            findings += reporter.findings()
     return Analysis(n_frames, tables, findings, left_out)
 
 
 def _built(name: str, n_frames: int, settings: Mapping[str, Any]) -> Reporter:
     values = dict(settings)
     if name in {"msd", "vacf"}:
+        if "window" in values and values["window"] >= n_frames:
+            raise ValueError(
+                f"the window of {name} is {values['window']} frames, and there are {n_frames}; give a shorter one, or"
+                " none for a tenth of them."
+            )
         values.setdefault("window", min(max(n_frames // PART_OF_FRAMES, LEAST_WINDOW), max(n_frames - 1, 2)))
     return build_reporter({"name": name, **values})
 
@@ -103,6 +111,17 @@ def _unfit(reporters: Sequence[Reporter], snapshot: Snapshot, *, asked: bool) ->
     if asked and reasons:
         raise ValueError(f"{'; '.join(reasons.values())}: the frames have none. Leave it out.")
     return reasons
+
+
+def _shown(reporter: Reporter, snapshot: Snapshot, *, asked: bool) -> dict[str, str]:
+    """Why the report, which no one has asked for, cannot be made of this frame; empty where it can."""
+    try:
+        reporter.observe(snapshot)
+    except ValueError as error:
+        if asked:
+            raise
+        return {reporter.name: str(error)}
+    return {}
 
 
 class _Series:

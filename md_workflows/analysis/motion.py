@@ -106,7 +106,7 @@ class EvenSteps:
             expected = "later than the last" if np.isnan(spacing) else f"{spacing:g} fs after the last"
             raise ValueError(
                 f"{self._name} needs frames evenly spaced in time; the one at {time_fs:g} fs comes {step:g} fs after "
-                f"the one before, and should be {expected}."
+                f"the one before, and should be {expected}. Choose evenly spaced ones, or leave the report out."
             )
         self._last[:] = time_fs, step if np.isnan(spacing) else spacing
 

@@ -68,7 +68,7 @@ class RDF(Reporter):
         self._frames += 1
 
     def tables(self) -> dict[str, Table]:
-        """r, g of all pairs and of each pair of elements, and n_A-B: neighbours B of an atom A within r."""
+        """r (middle of the bin), g of all pairs and each pair of elements, and n_A-B: neighbours of A up to its end."""
         numbers = np.bincount(self.kinds)
         table: dict[str, Floats] = {"r_A": (self._edges[1:] + self._edges[:-1]) / 2}
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -86,6 +86,7 @@ class RDF(Reporter):
         table, found = self.tables()[self.name], []
         for (_, first), (_, second) in self._pairs():
             values = np.asarray(table[f"g_{first}-{second}"])
+            values = np.where(np.isfinite(values), values, 0.0)  # beyond what the atoms fill g is unknown
             if values.any():
                 peak = float(table["r_A"][int(np.argmax(values))])
                 found.append(Finding(f"highest peak of g {first}-{second}", peak, self._edges[1] / 2, "Å"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, string2index
 from ase.io.trajectory import Trajectory
 
-from md_workflows.h5_frames import h5_groups, iread_h5
+from md_workflows.h5_frames import h5_length, iread_h5
 from md_workflows.snapshot import Snapshot, System
 from md_workflows.structures import one_line
 
@@ -38,9 +39,7 @@ class Source:
         if not self.path.is_file():
             raise ValueError(f"{self.path}: no such file.")
         if self.path.suffix == ".h5":
-            counts = h5_groups(self.path)
-            group = self.group if self.group is not None else next(iter(counts), None)
-            return len(range(counts.get(group or "", 0))[self._slice()])
+            return len(range(h5_length(self.path, self.group))[self._slice()])
         if self.group is not None:
             raise ValueError(f"{self.path} has no groups of systems, only .h5 has; leave the group out.")
         if self.path.suffix == ".traj":
@@ -103,4 +102,5 @@ class Source:
 
 
 def _same(one: System, other: System) -> bool:
-    return len(one) == len(other) and bool((one.numbers == other.numbers).all() and (one.pbc == other.pbc).all())
+    """Whether all that a system holds is equal."""
+    return all(np.array_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(System))

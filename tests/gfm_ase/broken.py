@@ -140,3 +140,23 @@ class NeedsCell(Sound):
     def break_it(self) -> None:
         if not self.atoms.pbc.any():
             raise ValueError("a cell, please")
+
+
+class Smeared(Sound):
+    """As electrons at a temperature: forces are the slope of the free energy, and the energy is another."""
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def break_it(self) -> None:
+        self.results["free_energy"] = self.results["energy"]
+        self.results["energy"] += 0.02 * float(np.sin(5 * self.atoms.positions).sum())
+
+
+class NoisyWrongStress(Sound):
+    """Energies that tremble by 1 meV, and stress that is 0.3 times too large."""
+
+    def break_it(self) -> None:
+        seed = int(1e9 * self.results["energy"]) % 2**32
+        self.results["energy"] += 1e-3 * float(np.random.default_rng(seed).normal())
+        if "stress" in self.results:
+            self.results["stress"] = 1.3 * self.results["stress"]

@@ -61,6 +61,14 @@ def test_names_beside_and_what_is_left_out(trajectory: Path, tmp_path: Path) -> 
     assert (tmp_path / "md.analysis.rdf.csv").exists()
 
 
+def test_a_lone_atom_has_an_empty_picture_of_g(tmp_path: Path) -> None:
+    from ase import Atoms
+    from ase.io import write
+
+    write(tmp_path / "md.xyz", [Atoms("Ar")] * 3, format="xyz")
+    assert "Left out: the report vacf" in run(str(tmp_path / "md.xyz"), "--frame-interval-fs", "4")
+
+
 def test_mistakes(trajectory: Path) -> None:
     with pytest.raises(ValueError, match="there is no report 'rdff'"):
         run(str(trajectory), "--report", "rdff")

@@ -85,6 +85,20 @@ def test_a_calculator_that_needs_a_cell_gets_one(copper: dict[str, Atoms]) -> No
     verdicts = {row.name: row.verdict for row in report.rows}
     assert verdicts == {"isolated_atoms": Verdict.WARN, "dimer_scan": Verdict.PASS, "separated": Verdict.PASS}
     assert "refuses structures without a cell (ValueError: a cell, please)" in report.rows[0].finding.detail
+    molecules = {"three": Atoms("Cu3", positions=[[0, 0, 0], [2.5, 0, 0], [0.3, 2.6, 0.1]])}
+    report = examine(broken.NeedsCell(), molecules, quick=True, only=["nve", "speed"])
+    assert [row.verdict for row in report.rows] == [Verdict.PASS, Verdict.INFO], report
+
+
+def test_dynamics_keep_the_energy_that_forces_are_of(copper: dict[str, Atoms]) -> None:
+    report = examine(broken.Smeared(), copper, quick=True, only=["forces", "nve"])
+    assert report.verdict == Verdict.PASS, report
+
+
+def test_stress_is_not_passed_where_noise_hides_it(copper: dict[str, Atoms]) -> None:
+    (row,) = examine(broken.NoisyWrongStress(), copper, quick=True, only=["stress"]).rows
+    assert row.verdict == Verdict.WARN
+    assert "noise of the energy hides differences below" in row.finding.detail
 
 
 def test_emt_warns_for_its_cutoff_alone() -> None:

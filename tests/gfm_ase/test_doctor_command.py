@@ -9,7 +9,9 @@ from ase.io import write
 from typer.testing import CliRunner
 
 from gfm_ase.cli import app
+from gfm_ase.commands.doctor import NAMES
 from gfm_ase.doctor.calculators import known_elements, named_calculator, told_cutoff
+from gfm_ase.doctor.checks import CHECKS
 
 EMT = ("--calculator", "ase.calculators.emt:EMT")
 
@@ -96,3 +98,8 @@ def test_what_calculators_tell_of_themselves() -> None:
     assert known_elements(lj) is None
     assert (told_cutoff(emt), told_cutoff(lj)) == (None, 7.0)
     assert told_cutoff(named_calculator("ase.calculators.lj:LennardJones", ["sigma=2"])) == 6.0
+
+
+def test_help_names_the_checks() -> None:
+    assert NAMES.split(", ") == list(CHECKS)
+    assert "lattice_move" in run("--help")

@@ -81,6 +81,13 @@ def test_coordination_and_small_cells_and_layers() -> None:
     large.observe(bulk("Cu") * 3)
     assert np.asarray(large.tables()["rdf"]["g"]) == pytest.approx(np.asarray(primitive.tables()["rdf"]["g"]))
     assert primitive.findings()[0].value == pytest.approx(2.55, abs=0.05)
+    pair = RDF(RDFSettings(cutoff=8.0, bins=80))  # g is unknown beyond what the atoms fill, and that is no peak
+    pair.observe(Atoms("Ar2", positions=[[0, 0, 0], [1.23, 0, 0]]))
+    assert np.isnan(np.asarray(pair.tables()["rdf"]["g"])).any()
+    assert [found.value for found in pair.findings()] == pytest.approx([1.25])
+    alone = RDF()
+    alone.observe(Atoms("Ar"))
+    assert alone.findings() == []
     layer = RDF(RDFSettings(cutoff=12.0, bins=6))  # one flat layer: normalised as in two dimensions
     layer.observe(fcc111("Cu", (1, 1, 1), vacuum=5.0))
     assert np.asarray(layer.tables()["rdf"]["g"])[-2:] == pytest.approx(1.0, abs=0.35)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from md_workflows.analysis.rdf import RDF, RDFSettings
 from md_workflows.analysis.scalars import Energy, Pressure, Temperature
@@ -78,3 +79,11 @@ def test_what_a_reporter_lacks() -> None:
         ValueError, match="the report rdf is about 3 atoms that keep their order; this frame has other numb"
     ):
         reporter.observe(molecule("CO2"))
+    heavy = molecule("H2O")
+    heavy.set_masses([16.0, 2.0, 2.0])
+    with pytest.raises(ValueError, match=r"this frame has other masses \(3 atoms"):
+        reporter.observe(heavy)
+    heavy = molecule("H2O")
+    heavy.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match=r"this frame has other degrees of freedom \(3 atoms"):
+        reporter.observe(heavy)

@@ -15,6 +15,7 @@ from md_workflows import MDFiles, MDSettings, run_md
 from md_workflows.analysis.analyse import analyse
 from md_workflows.analysis.registry import REPORTERS, build_reporter
 from md_workflows.analysis.trajectory import Source
+from md_workflows.h5_frames import H5Writer
 
 WISHES = [
     "temperature",
@@ -116,12 +117,20 @@ def test_another_format_needs_the_time(tmp_path: Path) -> None:
 def test_a_source_that_is_none(tmp_path: Path) -> None:
     run_md(crystal(), settings(steps=3), calculator=EMT(), files=tmp_path / "md.traj")
     (tmp_path / "odd.extxyz").write_text("3\nnot one\nCu")
+    H5Writer(tmp_path / "md.h5").close()
+    two = H5Writer(tmp_path / "two.h5")
+    for group in ("a", "b"):
+        two.write(crystal(), group)
+    two.close()
     cases = [
         (Source(tmp_path / "none.traj"), "no such file"),
         (Source(tmp_path / "md.traj", "7:"), r"has no frame to analyse \(index '7:'\)"),
         (Source(tmp_path / "md.traj", "-1"), "index '-1' does not give a series"),
         (Source(tmp_path / "md.traj", "x:"), "index 'x:' does not give a series"),
         (Source(tmp_path / "md.traj", group="a"), "has no groups of systems, only .h5 has"),
+        (Source(tmp_path / "md.h5"), r"has no frame to analyse \(index ':'\)"),
+        (Source(tmp_path / "two.h5"), r"has 2 groups \(a, b\); name the one to read"),
+        (Source(tmp_path / "two.h5", group="c"), "has no group 'c'; there are a, b"),
         (Source(tmp_path / "odd.extxyz"), "cannot be read"),
         (Source(tmp_path / "md.state.npz"), "is of no format that ASE knows"),
     ]
@@ -139,6 +148,28 @@ def test_short_runs_say_what_is_missing(tmp_path: Path) -> None:
     assert "needs at least three frames" in found.left_out["msd"]
     with pytest.raises(ValueError, match="needs at least three frames"):
         analyse(Source(tmp_path / "md.h5"), ["msd"])
+
+
+def test_what_no_one_asked_for_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Uneven times, energies that end, and other masses, all of them after the first frame."""
+    run_md(crystal(), settings(), calculator=EMT(), files=tmp_path / "md.traj")
+    frames = read(tmp_path / "md.traj", index=":")
+    frames[-1].calc = None
+    write(tmp_path / "odd.traj", [*frames[:20], *frames[25:]])
+    found = analyse(Source(tmp_path / "odd.traj"))
+    assert (found.frames, len(found.tables["series"]["time_fs"])) == (36, 36)
+    assert sorted(found.left_out) == ["energy", "msd", "pressure", "vacf"]
+    assert found.left_out["msd"].endswith("Choose evenly spaced ones, or leave the report out.")
+    assert "the frame of step 40 has none" in found.left_out["energy"]
+    assert found.tables["temperature"]["samples"] == [36]
+    with pytest.raises(ValueError, match="needs frames evenly spaced in time"):
+        analyse(Source(tmp_path / "odd.traj"), ["msd"])
+    with pytest.raises(ValueError, match=r"the window of msd is 36 frames, and there are 36; give a shorter one"):
+        analyse(Source(tmp_path / "odd.traj"), settings={"msd": {"window": 36}})
+    frames[-1].set_masses([1.0] * 4)
+    write(tmp_path / "odd.traj", frames)
+    with pytest.raises(ValueError, match=r"odd.traj is about 4 atoms .* has other masses"):
+        analyse(Source(tmp_path / "odd.traj"))
 
 
 def test_existing_reports_and_other_reporters(tmp_path: Path) -> None:
