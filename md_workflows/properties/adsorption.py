@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property, Value
-from md_workflows.properties.crystals import neutral_crystal, quiet_spglib, repeats
+from md_workflows.properties.crystals import check_neutral, neutral_crystal, quiet_spglib, repeats
 from md_workflows.properties.references import formula_key
 from md_workflows.properties.stream import Computed, Derived, done_of, measure_each
 from md_workflows.properties.surface import ase_atoms, conventional_cell
@@ -165,6 +165,7 @@ def _given(atoms: Atoms) -> Atoms:
             f"the structure has no vacuum of {_LEAST_VACUUM_A:g} Å along its third vector, so it is no slab; "
             "name a facet in miller to cut one."
         )
+    check_neutral(atoms)
     slab = atoms.copy()
     if not atoms.pbc[2]:
         return slab

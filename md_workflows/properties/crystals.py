@@ -29,13 +29,18 @@ def neutral_crystal(atoms: Atoms) -> Atoms:
     Raises:
         ValueError: not a crystal, or with a charge or unpaired electrons, of which supercells would not know theirs.
     """
+    check_neutral(atoms)
+    return crystal(atoms)
+
+
+def check_neutral(atoms: Atoms) -> None:
+    """Raise ValueError for a structure with a charge or unpaired electrons, which is to be repeated or changed."""
     for state in ("charge", "spin"):
         if atoms.info.get(state):
             raise ValueError(
                 f"the structure has {state} {atoms.info[state]}, and supercells of it would not know theirs; "
                 f"take it out of atoms.info."
             )
-    return crystal(atoms)
 
 
 @contextmanager

@@ -118,7 +118,8 @@ def _above(entry: Any, hulls: _Hulls) -> Measured:
     try:
         diagram = hulls.of(frozenset(entry.elements))
     except ValueError as failure:
-        return Measured(error=reason_of(failure))
+        nothing: dict[str, Value] = {"energy_above_hull_eV_per_atom": None, "hull_decomposition": None}
+        return Measured(nothing, error=reason_of(failure))  # nor do those of an earlier, larger hull hold
     decomposition, below = diagram.get_decomposition(entry.composition), diagram.get_hull_energy_per_atom
     above = float(entry.energy_per_atom - below(entry.composition))
     phases = sorted(

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from ase import Atoms
 
+from md_workflows.attached import check_usable
 from md_workflows.engine import Engine, Outcome
 from md_workflows.properties.base import Measured
 from md_workflows.relaxation import RelaxResult, RelaxSettings, StopReason
@@ -77,6 +78,7 @@ def measure_each(
             group = Computed(atoms)
             groups.append(group)
             try:
+                check_usable(atoms)  # of a cell that is not finite spglib would not raise, but end the process
                 derived = derive(atoms)
             except Exception as failure:
                 group.error = reason_of(failure)

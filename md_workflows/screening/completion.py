@@ -42,7 +42,7 @@ def finish(table: Table, run: str, asked: Asked, register: Register) -> None:
 def _finished(record: Record, asked: Asked, found: Measured) -> Record:
     errors = {**record.errors, asked.name: found.error} if found.error else dict(record.errors)
     if found.values and not found.error:
-        errors.pop(asked.name, None)  # of an earlier hull, which lacked something
+        errors[asked.name] = ""  # of an earlier hull, which lacked something
     row = replace(record.row, values={**record.row.values, **found.values})
     return rated(replace(record, row=row, errors=errors))
 

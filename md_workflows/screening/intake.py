@@ -80,6 +80,8 @@ class Intake:
 
     def _flush(self, batch: list[_Entry], register: Register) -> None:
         new = [(entry.number, entry.record) for entry in batch if entry.record is not None]
+        if new:
+            self.table.reopen(self.run)
         written = iter(self.table.write(new, self.run) if new else [])
         for entry in batch:
             number = entry.number if entry.record is None else next(written)
@@ -121,10 +123,16 @@ class Intake:
 
     def _missing(self, known: Known) -> tuple[str, ...]:
         """The properties that a structure lacks which may be measured: one that converged, or was not to be relaxed."""
-        if known.status not in {Status.CONVERGED, Status.MEASURED}:
-            return ()
         done = known.measured.split()
-        return tuple(name for name in self.everything.names if measured_text({name: self.keys[name]}) not in done)
+        unmeasurable = known.status is Status.FAILED and bool(done)  # as it is, with the settings of an earlier call
+        if known.status not in {Status.CONVERGED, Status.MEASURED} and not unmeasurable:
+            return ()
+        again = known.unmeasured.split() if self.retry_failed else []
+        return tuple(
+            name
+            for name in self.everything.names
+            if name in again or measured_text({name: self.keys[name]}) not in done
+        )
 
 
 def _twin_row(identifier: str, atoms: Atoms, twin: str) -> ScreenRow:
@@ -136,12 +144,18 @@ def _contents(given: Structure) -> tuple[Atoms, str, str]:
     """The structure, the hash of its contents, and why it cannot be worked on, or nothing."""
     if isinstance(given, Unreadable):
         return Atoms(), _digest(given.error), given.error
+    bare = given if given.calc is None else given.copy()  # results of whatever made the file are not our engine's
     try:
         content = structure_hash(given)[:32]
     except (TypeError, ValueError) as error:  # a charge that is no number, say
-        return given, _digest(one_line(error)), one_line(error)
+        return bare, _digest(one_line(error)), one_line(error)
+    strange = [type(each).__name__ for each in given.constraints if not hasattr(each, "todict")]
+    if strange:
+        bare = given.copy()
+        bare.set_constraint()
+        return bare, content, f"the constraint {strange[0]} has no todict(), so no table keeps it; take one of ASE's"
     beyond = {int(number) for number in given.numbers if not 0 <= number < len(chemical_symbols)}
-    return given, content, f"there is no element of number {min(beyond)}" if beyond else ""
+    return bare, content, f"there is no element of number {min(beyond)}" if beyond else ""
 
 
 def _digest(text: str) -> str:
@@ -156,7 +170,20 @@ def named(structures: Iterable[Item]) -> Iterator[tuple[str, Structure]]:
             raise ValueError(
                 f"structure {number} is {item!r:.80}; give ase.Atoms or (identifier, ase.Atoms) with a str."
             )
+        if not identifier or not _is_text(identifier):
+            raise ValueError(
+                f"structure {number} has the identifier {identifier!r}, which no table can hold; give it, or its file, "
+                "a name of characters that Unicode has."
+            )
         yield identifier, structure
+
+
+def _is_text(identifier: str) -> bool:
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:  # bytes of a file name that are no UTF-8
+        return False
+    return True
 
 
 def check_identifiers(structures: Sequence[Item]) -> None:

@@ -53,7 +53,7 @@ def noted(record: Record, done: Done, plan: Plan) -> Record:
     """The record with what was found."""
     if done.error:
         row = replace(record.row, status=Status.FAILED, error=done.error)
-        return replace(record, row=row, errors={})
+        return replace(record, row=row, errors={}, measured={})
     if done.outcome is not None:
         row = relaxed_row(record.row.identifier, record.atoms, done.outcome)
         result = done.outcome.result
@@ -84,6 +84,24 @@ def measured_record(record: Record, asked: Sequence[Asked], found: Mapping[str, 
         },
     )
     return rated(replace(record, row=replace(record.row, values={**kept, **column_values(asked, found)})))
+
+
+def current(record: Record, asked: Sequence[Asked]) -> Record:
+    """The record without what was measured with other settings than those asked for now, for a file of the latter."""
+    old = [each for each in asked if record.measured.get(each.name) != each.key]
+    if not old:
+        return record
+    names = {each.name for each in old}
+    stale = {column.name for each in old for column in each.row.columns}
+    kept = {name: value for name, value in record.row.values.items() if name not in stale}
+    record = replace(
+        record,
+        row=replace(record.row, values=kept),
+        errors={name: error for name, error in record.errors.items() if name not in names},
+        curves={name: found for name, found in record.curves.items() if name not in names},
+        structures={name: found for name, found in record.structures.items() if name not in names},
+    )
+    return record if not record.measured else replace(record, row=replace(record.row, error=_errors(record)))
 
 
 def rated(record: Record) -> Record:

@@ -63,6 +63,7 @@ def pairs(record: Record, run: str, scope: str) -> dict[str, Any]:
         "status": str(row.status),
         "content": f"h{record.content}",
         "measured": measured_text(record.measured),
+        "unmeasured": " ".join(sorted(name for name, error in record.errors.items() if error)),
         "energy_per_atom_eV": row.energy_per_atom,
         "steps": row.steps,
         "seconds": row.wall_time,
@@ -100,7 +101,7 @@ def data(record: Record) -> dict[str, Any]:
         "content": record.content,
         "measured": dict(record.measured),
         "errors": dict(record.errors),
-        "info": {key: value for key, value in record.atoms.info.items() if _encodable(value)},
+        "info": _info(record.atoms),
         "arrays": {name: array for name, array in arrays.items() if _encodable(array)},
         "results": {} if record.atoms.calc is None else dict(record.atoms.calc.results),
         "curves": record.curves,
@@ -154,7 +155,7 @@ def _atoms(row: AtomsRow, kept: dict[str, Any]) -> Atoms:
 def encode_structure(atoms: Atoms) -> str:
     """Atoms with their results as JSON; of `info` what JSON can hold."""
     fields = atoms.todict()
-    fields["info"] = {key: value for key, value in atoms.info.items() if _encodable(value)}
+    fields["info"] = _info(atoms)
     return str(encode({"atoms": fields, "results": {} if atoms.calc is None else dict(atoms.calc.results)}))
 
 
@@ -167,9 +168,13 @@ def decode_structure(text: str) -> Atoms:
     return atoms
 
 
+def _info(atoms: Atoms) -> dict[str, Any]:
+    return {key: value for key, value in atoms.info.items() if isinstance(key, str) and _encodable(value)}
+
+
 def _encodable(value: Any) -> bool:
     try:
         encode(value)
-    except TypeError:
+    except (TypeError, ValueError):  # of no kind that JSON has; a circle
         return False
     return True

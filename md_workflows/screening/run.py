@@ -14,7 +14,7 @@ from md_workflows.progress import ProgressCallback
 from md_workflows.relaxation import RelaxSettings
 from md_workflows.screening.completion import counted, fill_duplicates, finish, token
 from md_workflows.screening.intake import Intake, Item, Register, Stages, check_identifiers
-from md_workflows.screening.notes import Notes
+from md_workflows.screening.notes import Notes, current
 from md_workflows.screening.outputs import ScreenFiles, write_outputs
 from md_workflows.screening.rows import ScreenRow, Status
 from md_workflows.screening.stages import Asked, Plan, Task
@@ -97,13 +97,19 @@ def screen(
 
     Raises:
         ValueError: neither or both of calculator and engine, an identifier twice, an output that cannot be
-            written, a table that cannot be read or is in use, a worker that cannot build its engine.
+            written, a table that cannot be read or is in use, export_only without resume, a worker that cannot build
+            its engine.
         RuntimeError: an engine that loses structures, workers that die whatever they are given.
     """
     computer = _computer(calculator, engine)
     files = output if isinstance(output, ScreenFiles) else ScreenFiles.beside(output)
     chosen = settings if isinstance(settings, ScreenSettings) else ScreenSettings(settings or RelaxSettings())
     chosen.check()
+    if chosen.export_only and not resume:
+        raise ValueError(
+            "to compute everything again (--fresh) would forget what is to be written without computing "
+            "(--export-only); give one of them."
+        )
     if isinstance(structures, Sequence):  # a stream cannot be looked at beforehand, a list can
         check_identifiers(structures)
     with closing(Table(files.database, files.name)) as table:
@@ -116,7 +122,9 @@ def screen(
             screening.complete(register, asked)
         counts = counted(table, screening.run, register)
         columns = [column for each in chosen.asked for column in each.row.columns]
-        write_outputs(files, columns, lambda: (record for _, record in table.read(register.order)))
+        write_outputs(
+            files, columns, lambda: (current(record, chosen.asked) for _, record in table.read(register.order))
+        )
     return ScreenResult(counts, register.resumed, files, register.order)
 
 
@@ -147,6 +155,8 @@ class _Screening:
 
     def compute(self, register: Register, computer: Computer, progress: ProgressCallback | None) -> dict[str, Asked]:
         """Do what is pending, and return the properties that were prepared for it, or are for the completion."""
+        if register.pending:
+            self.table.reopen(self.run)
         due = {name for stages in register.pending for name in stages.names}
         if not self._whole(register):
             due |= {each.name for each in self.settings.asked if each.row.finish is not None}

@@ -29,6 +29,7 @@ class Known(NamedTuple):
     status: Status
     content: str
     measured: str
+    unmeasured: str
     duplicate_of: str
 
 
@@ -103,8 +104,8 @@ class Table:
         """Stream the rows of `run` that are there, each with its unique id, in the order of their numbers."""
         for number, unique, found in self._reader.scan():
             if found.get("run") == run and found.get("screening", "") == searchable(self._scope):
-                measured, twin = found.get("measured", ""), found.get("duplicate_of", "")
-                yield unique, Known(number, Status(found["status"]), found["content"][1:], measured, twin)
+                texts = (found.get(name, "") for name in ("measured", "unmeasured", "duplicate_of"))
+                yield unique, Known(number, Status(found["status"]), found["content"][1:], *texts)
 
     def number(self, run: str, identifier: str) -> int:
         """The number of a row that is there."""
@@ -158,6 +159,11 @@ class Table:
         metadata = self._db.metadata
         completed = {**metadata.get("completed", {}), f"{self._scope} {run}": mark}
         self._db.metadata = {**metadata, "completed": completed}
+
+    def reopen(self, run: str) -> None:
+        """Note, before rows are changed, that the table is whole no more, whatever ends the call that changes them."""
+        if self.completed(run):
+            self.complete(run, "")
 
     def close(self) -> None:
         """Let others have the table."""

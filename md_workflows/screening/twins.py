@@ -52,19 +52,21 @@ class CrystalTwins:
         self._tolerance = tolerance
         self._start = start
         self._exact = ExactTwins()
+        self._twins: dict[str, str] = {}
         self._buckets: dict[Hashable, _Bucket] = {}
         self._recent: OrderedDict[str, Atoms] = OrderedDict()
 
     def find(self, identifier: str, content: str, atoms: Atoms) -> str:
         """See `Twins`."""
-        if twin := self._exact.find(identifier, content, atoms):
-            return twin
+        if first := self._exact.find(identifier, content, atoms):
+            return self._twins.get(first, first)  # of three equal ones the third equals the first too
         if not comparable(atoms):
             return ""
         vector = fingerprint(atoms)
         bucket = self._buckets.setdefault(_kind(atoms), _Bucket(len(vector)))
         for candidate in bucket.near(vector, 2 * self._tolerance):
             if self._same(atoms, candidate):
+                self._twins[identifier] = candidate
                 return candidate
         bucket.add(identifier, vector)
         self._recent[identifier] = atoms
