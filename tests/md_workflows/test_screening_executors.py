@@ -67,6 +67,24 @@ def test_the_structure_that_kills_its_worker_is_one_row(tmp_path: Path) -> None:
     assert (retried.resumed, retried.counts[Status.FAILED]) == (11, 1)
 
 
+def test_a_property_that_kills_its_worker_is_tried_again_only_when_asked(tmp_path: Path) -> None:
+    """Nothing of the structure counts as measured then, so that a retry measures all of it."""
+    items = list(metals(2))
+    items[1][1].info["charge"] = 13
+    logs = [tmp_path / name for name in ("calm", "kills", "idle", "retry")]
+    settings = [ScreenSettings(None, (asked(),)), ScreenSettings(None, (asked(2.0),))]
+    with open_pool("process", {"workers": 1}) as pool:
+        screen(items, tmp_path / "s", settings[0], engine=Spread(CountingFactory(logs[0]), pool))
+        died = screen(items, tmp_path / "s", settings[1], engine=Spread(CountingFactory(logs[1], kills=True), pool))
+        assert [row.status for row in died.rows] == [Status.MEASURED, Status.FAILED]
+        assert screen(items, tmp_path / "s", settings[1], engine=Spread(CountingFactory(logs[2]), pool)).resumed == 2
+        retry = ScreenSettings(None, (asked(2.0),), retry_failed=True)
+        mended = screen(items, tmp_path / "s", retry, engine=Spread(CountingFactory(logs[3]), pool))
+    assert not logs[2].exists()
+    assert [row.status for row in mended.rows] == [Status.MEASURED] * 2
+    assert mended.rows[1].error == ""
+
+
 def test_an_engine_that_cannot_be_built_ends_the_run(tmp_path: Path) -> None:
     with (
         open_pool("process", {"workers": 1}) as pool,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
@@ -103,9 +103,10 @@ def test_molecules_are_no_crystals(name: str, engine: Any) -> None:
     assert measured.error.startswith("this property is of crystals, periodic in three directions; pbc is [False")
 
 
-@pytest.mark.parametrize("name", ["phonon", "vacancy", "surface"])
+@pytest.mark.parametrize("name", ["phonon", "vacancy", "surface", "adsorption"])
 def test_charges_are_not_repeated(name: str, engine: Any, copper: Atoms) -> None:
-    charged = copper.copy()
+    """Of adsorption a slab as it is given."""
+    charged = copper.copy() if name != "adsorption" else fcc111("Cu", (1, 1, 2), vacuum=8.0, periodic=True)
     charged.info["charge"] = 1
     one = PROPERTIES[name]
     (measured,) = one.measure([charged], engine, one.settings())
