@@ -89,7 +89,10 @@ FRESH: TypeAlias = Annotated[
     bool, typer.Option("--fresh", help="Compute everything again, forgetting what the table holds of these settings.")
 ]
 RETRY_FAILED: TypeAlias = Annotated[
-    bool, typer.Option("--retry-failed", help="Compute again what failed, also single properties, and nothing else that is done.")
+    bool,
+    typer.Option(
+        "--retry-failed", help="Compute again what failed, also single properties, and nothing else that is done."
+    ),
 ]
 EXPORT_ONLY: TypeAlias = Annotated[
     bool, typer.Option("--export-only", help="Compute nothing: write the outputs of what the table holds by now.")
