@@ -1,18 +1,17 @@
 """The state a molecular dynamics run is restarted from: one .npz file, no pickle inside."""
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.io.jsonio import encode
 from numpy.typing import NDArray
 
-from md_workflows.durable import write_beside
 from md_workflows.frames import Mark
+from md_workflows.state_file import read_state, write_state
 
 FORMAT = "gfm-ase molecular dynamics state"
 VERSION = 1
@@ -61,39 +60,12 @@ class MDState:
         arrays: dict[str, NDArray[Any]] = {"positions": self.positions, "momenta": self.momenta, "cell": self.cell}
         arrays |= {_VARIABLE + name: value for name, value in self.variables.items()}
         arrays |= {_REPORT + name: value for name, value in self.reports.items()}
-
-        def write(handle: IO[bytes]) -> None:
-            np.savez(handle, allow_pickle=False, manifest=np.array(json.dumps(manifest)), **arrays)
-
-        write_beside(path, write)
+        write_state(path, manifest, arrays)
 
     @classmethod
     def load(cls, path: Path) -> "MDState":
         """Read a state; raises ValueError when the file is none, is cut short or is of a newer version."""
-        try:
-            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-                manifest = json.loads(str(stored["manifest"]))
-                arrays = {name: stored[name] for name in stored.files if name != "manifest"}
-            if manifest["format"] != FORMAT:
-                raise ValueError("another format")
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise ValueError(
-                f"{path} is not a readable molecular dynamics state ({error}); "
-                "start again with on_existing='overwrite'."
-            ) from error
-        if manifest["version"] != VERSION:
-            raise ValueError(
-                f"{path} is a state of version {manifest['version']}, this program reads version {VERSION}; "
-                "continue it with the program that wrote it."
-            )
+        manifest, arrays = read_state(path, FORMAT, VERSION, "molecular dynamics state")
         keys = ("step", "recorded", "random", "potential_energy", "start_energy", "fingerprint")
         return cls(
             **{key: manifest[key] for key in keys},

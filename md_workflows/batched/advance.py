@@ -19,6 +19,9 @@ from md_workflows.batched.models import Computed, Model
 from md_workflows.batched.verlet import StructuresFailedError
 from md_workflows.structures import one_line
 
+REFUSED = 100
+"""Structures that cannot come in, before those on their way go on."""
+
 
 class Motion(Protocol):
     """How structures advance. All columns are changed in place."""
@@ -76,6 +79,7 @@ class Advance:
         self._departed: deque[Departure] = deque()
         self._costs: dict[int, float] = {}
         self._next: tuple[int, Atoms] | None = None
+        self._ended = False  # the stream
 
     def run(self, structures: Iterable[Atoms], fleet: Fleet | None = None, first: int = 0) -> Iterator[Departure]:
         """Yield each structure once, when it leaves; keys are places in the stream.
@@ -101,7 +105,7 @@ class Advance:
                 fleet.graph["seconds"] += spent / fleet.n_structures
                 fleet = self._computed(fleet, moved)
             yield from self._leave()
-            if fleet is None and came is None and self._next is None:
+            if fleet is None and self._ended:
                 return
 
     def _leave(self) -> Iterator[Departure]:
@@ -115,10 +119,11 @@ class Advance:
         """As many structures as there is room for, as a fleet."""
         structures: list[Fleet] = []
         load: float | None = None
-        while True:
+        while len(self._departed) < REFUSED:  # a long row of refused ones is told as it goes
             if self._next is None:
                 self._next = next(stream, None)
             if self._next is None:
+                self._ended = True
                 break
             if load is None:  # exact, so that it does not depend on who came and left before
                 load = math.fsum(self._costs.values())

@@ -11,9 +11,7 @@ from pydantic import Field
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property, Value
 from md_workflows.properties.crystals import crystal, deformed
-from md_workflows.properties.stream import EVALUATE, Computed, Derived, measure_each
-from md_workflows.relaxation import RelaxSettings
-from md_workflows.settings import Settings
+from md_workflows.properties.stream import Computed, Derived, IonSettings, measure_each
 
 _ROOT2 = np.sqrt(2.0)
 _KELVIN = np.array([1.0, 1.0, 1.0, _ROOT2, _ROOT2, _ROOT2])  # Voigt to Kelvin: eigenvalues do not depend on axes
@@ -21,18 +19,15 @@ _AXES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _UPPER = [(i, j) for i in range(6) for j in range(i, 6)]
 
 
-class ElasticSettings(Settings):
+class ElasticSettings(IonSettings):
     """Which strains.
 
-    strains: engineering strains, each applied with both signs to each of the six Voigt components · relax_ions: relax
-    the atoms in each strained cell, else they follow the cell (clamped ions) · fmax: eV/Å and max_steps of these
-    relaxations.
+    strains: engineering strains, each applied with both signs to each of the six Voigt components · the rest as
+    IonSettings.
     """
 
     strains: Annotated[tuple[Annotated[float, Field(gt=0, lt=0.1)], ...], Field(min_length=1)] = (0.005, 0.01)
-    relax_ions: bool = True
     fmax: Annotated[float, Field(gt=0)] = 0.005
-    max_steps: Annotated[int, Field(gt=0)] = 500
 
 
 COLUMNS = (
@@ -60,11 +55,6 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: ElasticSettin
     Phys. Rev. B 90, 224104 (2014); anisotropy: S. I. Ranganathan and M. Ostoja-Starzewski, PRL 101, 055504 (2008).
     """
     strains_S6 = _strains(settings.strains)
-    relaxation = (
-        RelaxSettings(optimizer="lbfgs", fmax=settings.fmax, max_steps=settings.max_steps)
-        if settings.relax_ions
-        else EVALUATE
-    )
 
     def derive(atoms: Atoms) -> Derived:
         base = crystal(atoms)
@@ -77,7 +67,7 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: ElasticSettin
         stress_S6 = np.array(stresses, dtype=float) / units.GPa
         return Measured(_values(*_fit(strains_S6, stress_S6)))
 
-    return measure_each(structures, engine, derive, conclude, relaxation)
+    return measure_each(structures, engine, derive, conclude, settings.relaxation)
 
 
 def strain_tensor(strain_6: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,23 +11,18 @@ from pydantic import Field, field_validator
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property, Value
 from md_workflows.properties.crystals import crystal, deformed
-from md_workflows.properties.stream import EVALUATE, Computed, Derived, measure_each
-from md_workflows.relaxation import RelaxSettings
-from md_workflows.settings import Settings
+from md_workflows.properties.stream import Computed, Derived, IonSettings, measure_each
 
 
-class EOSSettings(Settings):
+class EOSSettings(IonSettings):
     """Which volumes.
 
     volume_range: relative, 0.1 goes from 90 % to 110 % of the volume given · points: odd, so that the structure itself
-    is one · relax_ions: relax the atoms in each cell · fmax: eV/Å and max_steps of these relaxations.
+    is one · the rest as IonSettings.
     """
 
     volume_range: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     points: Annotated[int, Field(ge=5)] = 11
-    relax_ions: bool = True
-    fmax: Annotated[float, Field(gt=0)] = 0.01
-    max_steps: Annotated[int, Field(gt=0)] = 500
 
     @field_validator("points")
     @classmethod
@@ -52,17 +47,12 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: EOSSettings) 
     F. Birch, Phys. Rev. 71, 809 (1947).
     """
     factors = np.linspace(1 - settings.volume_range, 1 + settings.volume_range, settings.points)
-    relaxation = (
-        RelaxSettings(optimizer="lbfgs", fmax=settings.fmax, max_steps=settings.max_steps)
-        if settings.relax_ions
-        else EVALUATE
-    )
 
     def derive(atoms: Atoms) -> Derived:
         base = crystal(atoms)
         return Derived([deformed(base, np.eye(3) * factor ** (1 / 3)) for factor in factors])
 
-    return measure_each(structures, engine, derive, _fit, relaxation)
+    return measure_each(structures, engine, derive, _fit, settings.relaxation)
 
 
 def _fit(computed: Computed) -> Measured:

@@ -3,18 +3,39 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from ase import Atoms
+from pydantic import Field
 
 from md_workflows.attached import check_usable
 from md_workflows.engine import Engine, Outcome
 from md_workflows.properties.base import Measured
 from md_workflows.relaxation import RelaxResult, RelaxSettings, StopReason
+from md_workflows.settings import Settings
 from md_workflows.structures import one_line
 
 EVALUATE = RelaxSettings(max_steps=0)
 """Energies, forces and stress of structures as they are."""
+
+
+class IonSettings(Settings):
+    """How atoms follow a strained cell.
+
+    relax_ions: relax the atoms in each cell, else they follow it (clamped ions) · fmax: eV/Å and max_steps of these
+    relaxations.
+    """
+
+    relax_ions: bool = True
+    fmax: Annotated[float, Field(gt=0)] = 0.01
+    max_steps: Annotated[int, Field(gt=0)] = 500
+
+    @property
+    def relaxation(self) -> RelaxSettings:
+        """What the engine is asked for."""
+        if not self.relax_ions:
+            return EVALUATE
+        return RelaxSettings(optimizer="lbfgs", fmax=self.fmax, max_steps=self.max_steps)
 
 
 @dataclass(frozen=True)

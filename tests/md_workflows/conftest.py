@@ -1,10 +1,14 @@
-"""A browser for the tests of pages, started once, and a sample page that is open in it."""
+"""A browser for the tests of pages, started once, with a sample page open in it; a folder for those of commands."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
 
+from gfm_ase.commands import calculator
 from tests.md_workflows.browser import Browser, browser
 from tests.md_workflows.sample_page import write_sample
 
@@ -27,3 +31,15 @@ def page(chromium: Browser, sample: Path) -> Iterator[Browser]:
     yield chromium
     assert chromium.complaints() == []
     assert chromium.js("performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a checkpoint that is EMT, and two structures of copper."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calculator, "build_calculator", lambda *_: EMT())
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    write(tmp_path / "cu.extxyz", [bulk("Cu"), atoms])
+    return tmp_path

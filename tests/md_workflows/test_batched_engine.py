@@ -68,6 +68,23 @@ def test_what_happens_to_one_does_not_touch_the_others() -> None:
     assert outcomes[6].result.steps == alone.result.steps
 
 
+def test_a_long_row_of_refused_ones_is_told_as_it_goes() -> None:
+    taken: list[int] = []
+
+    def stream() -> Iterator[Atoms]:
+        for number in range(1000):
+            taken.append(number)
+            yield bulk("Au")
+        yield copper(0)
+
+    came = 0
+    for outcome in BatchedEngine(pair_model(), "pairs").relax_many(stream(), RelaxSettings()):
+        came += 1
+        assert len(taken) - came <= 100
+        assert (outcome.result is None) is (outcome.index < 1000)
+    assert came == 1001
+
+
 def test_a_calculator_that_raises_is_one_failure() -> None:
     structures = [copper(0), bulk("Fe"), copper(1)]  # EMT knows no Fe
     outcomes = list(BatchedEngine(ASEModel(EMT(), "emt"), "EMT").relax_many(structures, RelaxSettings()))

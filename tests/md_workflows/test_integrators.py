@@ -206,7 +206,7 @@ def test_refusals() -> None:
         (
             bonded,
             Langevin(temperature_K=300.0),
-            "batched dynamics cannot keep FixBondLengths; it keeps FixAtoms and FixC",
+            "batched dynamics keeps FixAtoms, FixCartesian, not FixBondLengths; use run_md, or remove",
         ),
         (slab, NPT(temperature_K=300.0), "NPT needs a structure periodic along all three directions"),
         (

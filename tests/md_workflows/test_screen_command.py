@@ -15,30 +15,13 @@ from typer.testing import CliRunner
 from gfm_ase.commands import calculator
 from gfm_ase.commands.screen import screen
 from md_workflows import properties
+from tests.md_workflows.commands import runner
 from tests.md_workflows.screening_samples import DENSITY
 
 app = typer.Typer()
 app.command("screen")(screen)
 app.command("other")(lambda: None)  # so that the first has to be named
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(calculator, "build_calculator", lambda *_: EMT())
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.1, seed=1)
-    write(tmp_path / "cu.extxyz", [bulk("Cu"), atoms])
-    return tmp_path
-
-
-def run(*words: str) -> str:
-    result = CliRunner().invoke(app, words)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+run = runner(app)
 
 
 def test_screen_and_resume(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,31 +20,14 @@ from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
 from md_workflows import ENSEMBLES, OPTIMIZERS, RelaxSettings
 from md_workflows import relax as relax_in_python
+from tests.md_workflows.commands import runner
 
 app = typer.Typer()
 for command in (md, neb, relax, screen):
     app.command()(command)
 
+run = runner(app)
 FAST = ("--steps", "4", "--timestep-fs", "4")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(calculator, "build_calculator", lambda *_: EMT())
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.1, seed=1)
-    write(tmp_path / "cu.extxyz", [bulk("Cu"), atoms])
-    return tmp_path
-
-
-def run(*words: str) -> str:
-    result = CliRunner().invoke(app, words)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_md_and_restart(here: Path) -> None:

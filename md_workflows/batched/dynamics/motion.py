@@ -11,7 +11,7 @@ import torch
 from ase import Atoms, units
 from torch import Tensor
 
-from md_workflows.batched.constraints import BY_MASK, free_components, others
+from md_workflows.batched.constraints import free_components
 from md_workflows.batched.dynamics.base import Integrator, kinetic_energy
 from md_workflows.batched.dynamics.registry import check_ensemble
 from md_workflows.batched.dynamics.watch import Watch
@@ -70,11 +70,6 @@ class MolecularDynamics:
             raise ValueError(
                 f"{type(settings.ensemble).__name__} needs the stress, which {self._name} does not give; "
                 "use another calculator or a constant-volume ensemble."
-            )
-        if others(atoms):
-            kept = ", ".join(kind.__name__ for kind in BY_MASK)
-            raise ValueError(
-                f"batched dynamics keeps {kept}, not {', '.join(others(atoms))}; use run_md, or remove the constraint."
             )
         own = atoms.copy()
         draw_velocities(own, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ase import Atoms
 
-from md_workflows.batched.constraints import others
+from md_workflows.batched.constraints import BY_MASK, others
 from md_workflows.batched.dynamics.base import Integrator, VelocityVerlet
 from md_workflows.batched.dynamics.bussi import Bussi
 from md_workflows.batched.dynamics.chain import NoseHooverChain
@@ -47,9 +47,9 @@ def check_ensemble(atoms: Atoms, settings: EnsembleSettings) -> None:
             f"{name} cannot keep constraints ({', '.join(kinds)}); use NVE, Langevin or Bussi, or remove them."
         )
     if others(atoms):
+        kept = ", ".join(kind.__name__ for kind in BY_MASK)
         raise ValueError(
-            f"batched dynamics cannot keep {', '.join(others(atoms))}; it keeps FixAtoms and FixCartesian: remove the "
-            "others, or use ASEEngine."
+            f"batched dynamics keeps {kept}, not {', '.join(others(atoms))}; use run_md, or remove the constraint."
         )
     if settings.needs_stress and not atoms.pbc.all():
         raise ValueError(

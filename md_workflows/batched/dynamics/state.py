@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,13 @@ from ase import Atoms
 from md_workflows.analysis.blocks import State
 from md_workflows.batched.dynamics.packing import packed, unpacked
 from md_workflows.batched.fleet import Fleet, joined
-from md_workflows.durable import write_beside
 from md_workflows.frames import Mark
 from md_workflows.md_state import check_same, fingerprint
+from md_workflows.state_file import UNREADABLE, read_state, unreadable, write_state
 
 FORMAT = "gfm-ase state of many molecular dynamics runs"
 VERSION = 1
+CALLED = "state of many runs"
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,7 @@ class BatchState:
         }
         arrays = {**_arrays("fleet", self.fleet), **_arrays("ended", self.ended)}
         arrays |= {"reports": row} if index else {}
-
-        def write(handle: IO[bytes]) -> None:
-            np.savez(handle, allow_pickle=False, manifest=np.array(json.dumps(manifest)), **arrays)
-
-        write_beside(path, write)
+        write_state(path, manifest, arrays)
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> BatchState:
@@ -83,22 +79,11 @@ class BatchState:
         Raises:
             ValueError: the file is none, is cut short, or is of another version.
         """
+        manifest, arrays = read_state(path, FORMAT, VERSION, CALLED)
         try:
-            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-                manifest = json.loads(str(stored["manifest"]))
-                arrays = {name: stored[name] for name in stored.files if name != "manifest"}
-            if manifest["format"] != FORMAT:
-                raise ValueError("another format")
             reports = unpacked(manifest["reports"], arrays.pop("reports")) if manifest.get("reports") else {}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is not a readable state of many runs ({error}); start again with on_existing='overwrite'."
-            ) from error
-        if manifest["version"] != VERSION:
-            raise ValueError(
-                f"{path} is a state of version {manifest['version']}, this program reads version {VERSION}; "
-                "continue it with the program that wrote it."
-            )
+        except UNREADABLE as error:
+            raise unreadable(path, CALLED, error) from error
         return cls(
             **{name: manifest[name] for name in _PLAIN},
             gone=[Gone(**one) for one in manifest["gone"]],
