@@ -16,45 +16,28 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from ase import Atoms, units
-from ase.build import bulk
-from ase.md.verlet import VelocityVerlet
+from ase import Atoms
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.copper import crystal, random_potential, seconds_a_step
 from benchmarks.machine import describe
 from gfm_ase.calculator import GFMCalculator
-from gfm_ase.loading import Loaded
 from md_workflows.batched.models import GraphModel
 from md_workflows.batched.sizing import Sizer
 from md_workflows.md import MDSettings
 from md_workflows.md_many import replicated, run_md_many
-from md_workflows.velocities import thermal_momenta
-from potentials.backbones import BACKBONES
-from potentials.manifest import describe as describe_potential
-from potentials.potential import Potential, PotentialConfig
 
-ELEMENT = "Cu"
 SOME = 8
 """Replicas that are run one after another."""
-
-
-def crystal(repeats: tuple[int, int, int]) -> Atoms:
-    """Copper at 300 K, 4 atoms times the repeats."""
-    atoms = bulk(ELEMENT, cubic=True) * repeats
-    thermal_momenta(atoms, 300, seed=0)
-    return atoms
 
 
 def calculator(name: str, checkpoint: Path | None, compiled: bool) -> GFMCalculator:
     """That of a checkpoint, or of a random potential whose forces are small: the crystal stays one."""
     if checkpoint is not None:
         return GFMCalculator(checkpoint, compile=compiled)
-    potential = Potential(PotentialConfig(backbone=BACKBONES[name][0](), heads=("emt",)))
-    potential.references.set_head("emt", {ELEMENT: 0.0}, scale=1e-3)
-    loaded = Loaded(potential, describe_potential(potential, [], made_with={}))
-    return GFMCalculator(loaded, compile=compiled)
+    return GFMCalculator(random_potential(name), compile=compiled)
 
 
 def model_of(calculator: GFMCalculator) -> GraphModel:
@@ -101,14 +84,7 @@ def ase_step(atoms: Atoms, driver: GFMCalculator, steps: int) -> float:
     """Median time of a step of ASE's velocity Verlet."""
     own = atoms.copy()
     own.calc = driver
-    dynamics = VelocityVerlet(own, 1.0 * units.fs)
-    dynamics.run(3)
-    found = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        dynamics.run(1)
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+    return seconds_a_step(own, steps)
 
 
 def replicas_gain(driver: GFMCalculator, count: int, steps: int, turns: int) -> tuple[float, float, float]:

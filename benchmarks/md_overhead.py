@@ -16,21 +16,16 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from ase import Atoms, units
-from ase.build import bulk
+from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.md.velocitydistribution import thermalize_momenta
-from ase.md.verlet import VelocityVerlet
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.copper import crystal, random_potential, seconds_a_step
 from benchmarks.machine import describe
 from gfm_ase.calculator import GFMCalculator
-from gfm_ase.loading import Loaded
 from potentials.backbones import BACKBONES
-from potentials.manifest import describe as describe_potential
-from potentials.potential import Potential, PotentialConfig
 
 
 class Timed(GFMCalculator):
@@ -66,31 +61,9 @@ class Nothing(Calculator):
         self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3))}
 
 
-def crystal() -> Atoms:
-    """500 atoms of copper at 300 K."""
-    atoms = bulk("Cu", cubic=True) * (5, 5, 5)
-    thermalize_momenta(atoms, 300, rng=np.random.default_rng(0))
-    return atoms
-
-
-def seconds_a_step(atoms: Atoms, steps: int) -> float:
-    """Median time of a step of velocity Verlet."""
-    dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
-    dynamics.run(3)
-    found = []
-    for _ in range(steps):
-        began = time.perf_counter()
-        dynamics.run(1)
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
-
-
 def calculator(name: str, compiled: bool) -> Timed:
     """A calculator of a random potential whose forces are small: the crystal stays one."""
-    potential = Potential(PotentialConfig(backbone=BACKBONES[name][0](), heads=("emt",)))
-    potential.references.set_head("emt", {"Cu": 0.0}, scale=1e-3)
-    loaded = Loaded(potential, describe_potential(potential, [], made_with={}))
-    timed = Timed(loaded, compile=compiled)
+    timed = Timed(random_potential(name), compile=compiled)
     timed.inside, timed.outside = [], []
     return timed
 
@@ -114,13 +87,13 @@ def main(
         "list builds",
     ):
         table.add_column(column, justify="left" if column in {"backbone", "mode"} else "right")
-    idle = crystal()
+    idle = crystal((5, 5, 5))
     idle.calc = Nothing()
     alone = seconds_a_step(idle, steps)
     for name, compiled in track(
         [(n, c) for n in BACKBONES for c in (False, True)], "measuring", console=console, transient=True
     ):
-        atoms = crystal()
+        atoms = crystal((5, 5, 5))
         atoms.calc = timed = calculator(name, compiled)
         whole = seconds_a_step(atoms, steps)
         inside, outside = statistics.median(timed.inside[3:]), statistics.median(timed.outside[3:])
