@@ -1,0 +1,1 @@
+"""Search of architectures and settings: trials, what stops them early, and what is told of them."""
