@@ -9,6 +9,7 @@ autograd functions below are each other's derivatives, so any order of derivativ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,36 +55,93 @@ def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Tensor:
 
 class _SegmentSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-        ctx.save_for_backward(index, rows, starts)
+    def forward(values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+        del index
         return _segment_sum(values, rows, starts)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return _apply(_Gather, grads[0], *ctx.saved_tensors), None, None, None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], values: Tensor, *links: Tensor) -> tuple[Tensor, int]:
+        return _of_members(_SegmentSum, info.batch_size, in_dims, values, _segments(info.batch_size, *links))
+
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-        ctx.save_for_backward(index, rows, starts)
+    def forward(values: Tensor, index: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+        del rows, starts
         return values.index_select(0, index)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return _apply(_SegmentSum, grads[0], *ctx.saved_tensors), None, None, None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], values: Tensor, *links: Tensor) -> tuple[Tensor, int]:
+        return _of_members(_Gather, info.batch_size, in_dims, values, _segments(info.batch_size, *links))
+
 
 class _Permute(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(order, inverse)
+    def forward(values: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        del inverse
         return values.index_select(0, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         order, inverse = ctx.saved_tensors
         return _apply(_Permute, grads[0], inverse, order), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], values: Tensor, *links: Tensor) -> tuple[Tensor, int]:
+        counts = [order.shape[0] for order in links]
+        return _of_members(_Permute, info.batch_size, in_dims, values, _shifted(info.batch_size, links, counts))
+
+
+def _of_members(
+    function: type[torch.autograd.Function],
+    members: int,
+    in_dims: tuple[int | None, ...],
+    values: Tensor,
+    links: Sequence[Tensor],
+) -> tuple[Tensor, int]:
+    """Many values on the same edges at once, as if each had edges of its own: one sum or copy for all of them."""
+    assert in_dims[0] is not None
+    assert all(where is None for where in in_dims[1:]), "members of a batch share their edges"
+    values = values.movedim(in_dims[0], 0)
+    result = _apply(function, values.flatten(0, 1), *links)
+    return result.unflatten(0, (members, -1)), 0
+
+
+def _segments(members: int, index: Tensor, rows: Tensor, starts: Tensor) -> list[Tensor]:
+    n_segments, n_rows = starts.shape[0] - 1, index.shape[0]  # `len` would fix a size that compilers leave open
+    index, rows, starts = _shifted(members, (index, rows, starts[:-1]), (n_segments, n_rows, n_rows))
+    return [index, rows, torch.cat([starts, starts.new_full((1,), members * n_rows)])]
+
+
+def _shifted(members: int, links: Sequence[Tensor], by: Sequence[int]) -> list[Tensor]:
+    """[members * ...]: each link once for each member, moved on by so much."""
+    return [
+        (link + step * torch.arange(members, device=link.device)[:, None]).flatten()
+        for link, step in zip(links, by, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

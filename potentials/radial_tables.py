@@ -62,7 +62,6 @@ class _SplineSum(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0913, PLR0917 - autograd takes no records
-        ctx: Any,
         coupling: str,
         grid: tuple[float, float],
         edges: Edges,
@@ -71,11 +70,16 @@ class _SplineSum(torch.autograd.Function):
         left_NLC: Tensor,
         right_EM: Tensor,
     ) -> Tensor:
-        ctx.rest = (coupling, list(grid), table)
-        ctx.links = [edges.neighbour, edges.centre, edges.reverse, edges.starts]
-        ctx.save_for_backward(distance_E, left_NLC, right_EM)
-        result: Tensor = torch.ops.gfm_ase.spline_sum(*ctx.rest, [distance_E, left_NLC, right_EM], ctx.links)
+        inputs = [distance_E, left_NLC, right_EM]
+        result: Tensor = torch.ops.gfm_ase.spline_sum(coupling, list(grid), table, inputs, _links(edges))
         return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        coupling, grid, edges, table = inputs[:4]
+        ctx.rest, ctx.links = (coupling, list(grid), table), _links(edges)
+        ctx.save_for_backward(*inputs[4:])
 
     @staticmethod
     @once_differentiable
@@ -85,6 +89,20 @@ class _SplineSum(torch.autograd.Function):
             *ctx.rest, list(ctx.saved_tensors), ctx.links, grads[0], of_left
         )
         return None, None, None, None, distance, left if of_left else None, right
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+        """Each member has a table of its own; what their edges have in common, the kernel makes once."""
+        tensors = [
+            value.expand(info.batch_size, *value.shape) if place is None else value.movedim(place, 0)
+            for value, place in zip(inputs[3:], in_dims[3:], strict=True)
+        ]
+        sums: Tensor = _SplineSum.apply(*inputs[:3], *tensors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return sums, 0
+
+
+def _links(edges: Edges) -> list[Tensor]:
+    return [edges.neighbour, edges.centre, edges.reverse, edges.starts]
 
 
 def tabulate(function: RadialFunction, cutoff: float, like: Tensor) -> RadialTables:

@@ -42,10 +42,14 @@ class _Form:
 
 class _Derivative(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, form: _Form, role: str, *factors: Tensor) -> Tensor:
-        ctx.form, ctx.role = form, role
-        ctx.save_for_backward(*factors)
+    def forward(form: _Form, role: str, *factors: Tensor) -> Tensor:
         return form.derivative(role, dict(zip(_others(form, role), factors, strict=True)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        ctx.form, ctx.role = inputs[:2]
+        ctx.save_for_backward(*inputs[2:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -58,6 +62,26 @@ class _Derivative(torch.autograd.Function):
             for name, wanted in zip(names, needed, strict=True)
         ]
         return (None, None, *found)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, form: _Form, role: str, *factors: Tensor) -> tuple[Tensor, int]:
+        """Products on atoms: of all members at once, as if there were so many more atoms; on edges: one after another."""
+        members, places = info.batch_size, in_dims[2:]
+        if form.edges is None:
+            flat = [
+                _with_members(factor, place, members).flatten(0, 1)
+                for factor, place in zip(factors, places, strict=True)
+            ]
+            return _apply(form, role, dict(zip(_others(form, role), flat, strict=True))).unflatten(0, (members, -1)), 0
+        found = []
+        for member in range(members):
+            own = [f if place is None else f.select(place, member) for f, place in zip(factors, places, strict=True)]
+            found.append(_apply(form, role, dict(zip(_others(form, role), own, strict=True))))
+        return torch.stack(found), 0
+
+
+def _with_members(factor: Tensor, place: int | None, members: int) -> Tensor:
+    return factor.expand(members, *factor.shape) if place is None else factor.movedim(place, 0)
 
 
 def _others(form: _Form, role: str) -> list[str]:

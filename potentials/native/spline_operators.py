@@ -2,7 +2,8 @@
 
 `table` is [knots, 3, P * C]: value, slope times step and curvature times step² of each path and channel at each knot.
 `inputs` are distance [E], left [N, L, C] and right [E, M]; `grid` is the distance of the first knot and the step, Å;
-`links` are neighbour, centre, reverse and starts of `potentials.edges.Edges`.
+`links` are neighbour, centre, reverse and starts of `potentials.edges.Edges`. Tables and inputs of several potentials
+have one more dimension before these, and so have the results.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class _Sum:
         """The same with tensors that kernels can read."""
         return replace(
             self,
+            table=self.table.contiguous(),
             inputs=[value.contiguous() for value in self.inputs],
             links=[link.contiguous() for link in self.links],
         )
@@ -51,18 +53,32 @@ class _Sum:
         rows_E = torch.arange(self.links[0].shape[0], device=self.links[0].device)
         return [*self.links, rows_E, rows_E]
 
+    def members(self) -> list[_Sum]:
+        """One sum for each of several potentials."""
+        return [
+            replace(self, table=table, inputs=[value[member] for value in self.inputs])
+            for member, table in enumerate(self.table)
+        ]
+
+    @property
+    def several(self) -> bool:
+        """Whether it is of several potentials."""
+        return self.table.ndim > 3
+
     def arguments(self) -> list[Any]:
         """What both kernels take before their inputs."""
         neighbour, _, reverse, starts = self.links
         numbers, values = edge_table(self.coupling)
-        left_NLC = self.inputs[1]
+        left_NLC, knots = self.inputs[1], self.table.shape[-3]
+        members = self.table.shape[0] if self.several else 1
         return [
-            *(ctypes.c_int64(size) for size in (left_NLC.shape[0], left_NLC.shape[2])),
+            *(ctypes.c_int64(size) for size in (left_NLC.shape[-3], left_NLC.shape[-1])),
             torch.get_num_threads(),
             *(ctypes.c_void_p(array.ctypes.data) for array in (numbers, values)),
             *pointers(neighbour, reverse, starts, self.table),
-            ctypes.c_int64(self.table.shape[0]),
+            ctypes.c_int64(knots),
             *(ctypes.c_double(number) for number in self.grid),
+            *(ctypes.c_int64(size) for size in (members, self.table.numel() // members)),
         ]
 
 
@@ -89,7 +105,7 @@ def radial_from_table(grid: Sequence[float], table: Tensor, distance_E: Tensor) 
 
 def _empty_sum(of: _Sum) -> Tensor:
     left_NLC = of.inputs[1]
-    return left_NLC.new_empty([left_NLC.shape[0], Coupling.of(of.coupling).sizes[2], left_NLC.shape[2]])
+    return left_NLC.new_empty([*left_NLC.shape[:-2], Coupling.of(of.coupling).sizes[2], left_NLC.shape[-1]])
 
 
 def _sum_native(of: _Sum) -> Tensor:
@@ -104,6 +120,8 @@ def _sum_native(of: _Sum) -> Tensor:
 
 
 def _sum_plain(of: _Sum) -> Tensor:
+    if of.several:
+        return torch.stack([_sum_plain(member) for member in of.members()])
     distance_E, left_NLC, right_EM = of.inputs
     radial_EF, _ = radial_from_table(of.grid, of.table, distance_E)
     radial_EPC = radial_EF.view(len(radial_EF), -1, left_NLC.shape[2])
@@ -134,6 +152,10 @@ def _gradients_native(of: _Sum, out_gradient: Tensor, of_left: bool) -> tuple[Te
 
 
 def _gradients_plain(of: _Sum, out_gradient: Tensor, of_left: bool) -> tuple[Tensor, Tensor, Tensor]:
+    if of.several:
+        pairs = zip(of.members(), out_gradient, strict=True)
+        distance, left, right = zip(*(_gradients_plain(one, gradient, of_left) for one, gradient in pairs), strict=True)
+        return torch.stack(distance), torch.stack(left) if of_left else left[0], torch.stack(right)
     distance_E, left_NLC, right_EM = of.inputs
     radial_EF, slope_EF = radial_from_table(of.grid, of.table, distance_E)
     radial_EPC = radial_EF.view(len(radial_EF), -1, left_NLC.shape[2])

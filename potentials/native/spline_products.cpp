@@ -9,6 +9,8 @@ template <class T> struct Spline {
     const T *knots;          // [n_knots, 3, paths, channels]
     int64_t n_knots;
     double start, step;      // Å
+
+    Spline of(int64_t further) const { return Spline{knots + further, n_knots, start, step}; }
 };
 
 // Weights of value, slope and curvature at both ends of the interval of a distance, and the derivatives of these weights.
@@ -58,43 +60,68 @@ void interpolate(const Spline<T> &spline, double distance, int size, T *values, 
     });
 }
 
+// Several potentials of one architecture on the same edges: their arrays lie one after another, `table` numbers apart.
+struct Members {
+    int64_t count, table;
+};
+
+// Whether a member's numbers of an edge are those of the member before; then what follows from them need not be made anew.
+template <class T> bool repeated(const T *here, int64_t apart, int64_t member, int size) {
+    return member && !std::memcmp(here, here - apart, size_t(size) * sizeof(T));
+}
+
 template <class T>
-void spline_out(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const T *distance, const T *left, const T *right, T *out) {
+void spline_out(Edges<T> g, const Coupling<T> &c, Spline<T> spline, Members members, const T *distance, const T *left,
+                const T *right, T *out) {
     const int channels = int(g.channels), size = c.n_paths * channels;
+    const int64_t n_edges = g.starts[g.n_atoms], lefts = int64_t(c.n_left) * channels, outs = int64_t(c.n_out) * channels;
     in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
         scratch.radial.resize(size);
-        T *sum = out + atom * c.n_out * channels, *radial = scratch.radial.data();
-        std::fill(sum, sum + int64_t(c.n_out) * channels, T(0));
-        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-            interpolate<T>(spline, distance[edge], size, radial, nullptr);
-            right_factors(c, right + edge * c.n_right, scratch.factors.data());
-            add_edge(c, radial, left + g.neighbour[edge] * c.n_left * channels, channels, scratch, sum);
+        T *radial = scratch.radial.data();
+        for (int64_t m = 0; m < members.count; ++m) {
+            T *sum = out + (m * g.n_atoms + atom) * outs;
+            std::fill(sum, sum + outs, T(0));
         }
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge)
+            for (int64_t m = 0; m < members.count; ++m) {
+                const int64_t here = m * n_edges + edge;
+                interpolate<T>(spline.of(m * members.table), distance[here], size, radial, nullptr);
+                const T *r = right + here * c.n_right;
+                if (!repeated(r, n_edges * c.n_right, m, c.n_right)) right_factors(c, r, scratch.factors.data());
+                const T *l = left + (m * g.n_atoms + g.neighbour[edge]) * lefts;
+                add_edge(c, radial, l, channels, scratch, out + (m * g.n_atoms + atom) * outs);
+            }
     });
 }
 
 // All first derivatives at once. `left_grad` may be absent: where the features do not depend on positions.
 template <class T>
-void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const T *distance, const T *left, const T *right,
-                      const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {
+void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, Members members, const T *distance, const T *left,
+                      const T *right, const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {
     const int channels = int(g.channels), size = c.n_paths * channels;
+    const int64_t n_edges = g.starts[g.n_atoms], lefts = int64_t(c.n_left) * channels, outs = int64_t(c.n_out) * channels;
     in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
-        scratch.radial.resize(size), scratch.slope.resize(size);
-        T *pulled = left_grad ? left_grad + atom * c.n_left * channels : nullptr;
+        scratch.radial.resize(size), scratch.slope.resize(size), scratch.reversed.resize(scratch.factors.size());
         T *radial = scratch.radial.data(), *slope = scratch.slope.data();
-        if (pulled) std::fill(pulled, pulled + int64_t(c.n_left) * channels, T(0));
-        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
-            const int64_t other = g.neighbour[edge];
-            const T *l = left + other * c.n_left * channels;
-            const T *own = out_grad + atom * c.n_out * channels, *others = out_grad + other * c.n_out * channels;
-            interpolate<T>(spline, distance[edge], size, radial, slope);
-            right_factors(c, right + edge * c.n_right, scratch.factors.data());
-            distance_grad[edge] = along_radial(c, own, l, slope, channels, scratch);
-            pull_right(c, own, radial, l, channels, scratch, right_grad + edge * c.n_right);
-            if (!pulled) continue;
-            right_factors(c, right + g.reverse[edge] * c.n_right, scratch.factors.data());
-            pull_left(c, others, radial, channels, scratch, pulled);
+        for (int64_t m = 0; left_grad && m < members.count; ++m) {
+            T *pulled = left_grad + (m * g.n_atoms + atom) * lefts;
+            std::fill(pulled, pulled + lefts, T(0));
         }
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge)
+            for (int64_t m = 0; m < members.count; ++m) {
+                const int64_t here = m * n_edges + edge, there = m * n_edges + g.reverse[edge];
+                const int64_t own = m * g.n_atoms + atom, other = m * g.n_atoms + g.neighbour[edge];
+                interpolate<T>(spline.of(m * members.table), distance[here], size, radial, slope);
+                const T *r = right + here * c.n_right, *back = right + there * c.n_right, *l = left + other * lefts;
+                if (!repeated(r, n_edges * c.n_right, m, c.n_right)) right_factors(c, r, scratch.factors.data());
+                distance_grad[here] = along_radial(c, out_grad + own * outs, l, slope, channels, scratch);
+                pull_right(c, out_grad + own * outs, radial, l, channels, scratch, right_grad + here * c.n_right);
+                if (!left_grad) continue;
+                if (!repeated(back, n_edges * c.n_right, m, c.n_right)) right_factors(c, back, scratch.reversed.data());
+                std::swap(scratch.factors, scratch.reversed);
+                pull_left(c, out_grad + other * outs, radial, channels, scratch, left_grad + own * lefts);
+                std::swap(scratch.factors, scratch.reversed);
+            }
     });
 }
 
@@ -104,18 +131,19 @@ void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, const 
     extern "C" void spline_out_##SUFFIX(                                                                              \
         int64_t n_atoms, int64_t channels, int threads, const int32_t *table, const double *values,                   \
         const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
-        int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right, T *out) {       \
+        int64_t n_knots, double start, double step, int64_t members, int64_t apart, const T *distance,                \
+        const T *left, const T *right, T *out) {                                                                      \
         spline_out(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads}, Coupling<T>(table, values),      \
-                   Spline<T>{knots, n_knots, start, step}, distance, left, right, out);                               \
+                   Spline<T>{knots, n_knots, start, step}, Members{members, apart}, distance, left, right, out);      \
     }                                                                                                                 \
     extern "C" void spline_gradients_##SUFFIX(                                                                        \
         int64_t n_atoms, int64_t channels, int threads, const int32_t *table, const double *values,                   \
         const int64_t *neighbour, const int64_t *reverse, const int64_t *starts, const T *knots,                      \
-        int64_t n_knots, double start, double step, const T *distance, const T *left, const T *right,                 \
-        const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {                                           \
+        int64_t n_knots, double start, double step, int64_t members, int64_t apart, const T *distance,                \
+        const T *left, const T *right, const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {            \
         spline_gradients(Edges<T>{n_atoms, channels, neighbour, reverse, starts, threads},                            \
-                         Coupling<T>(table, values), Spline<T>{knots, n_knots, start, step}, distance,                \
-                         left, right, out_grad, distance_grad, left_grad, right_grad);                                \
+                         Coupling<T>(table, values), Spline<T>{knots, n_knots, start, step}, Members{members, apart}, \
+                         distance, left, right, out_grad, distance_grad, left_grad, right_grad);                      \
     }
 BOTH(float, float32)
 BOTH(double, float64)
