@@ -179,7 +179,7 @@ class CompiledPotential:
         self.potential = potential
         self._state = weights_and_buffers(potential)
         self._compiled: Any = None if program is None else lambda _, inputs: program(inputs)
-        self._names = (*RESULTS, *(output.name for output in potential.config.outputs))
+        self._names = (*RESULTS, *(output.name for output in potential.config.outputs), *potential.uncertainties)
         per_graph = {name for name, row in potential.quantities.items() if row.level == "graph"}
         self._per_graph = (per_graph | {"virial"}) & set(self._names)
 

@@ -30,6 +30,19 @@ class SiteEnergyHeads(nn.Module):
             output_N1 = torch.cat(outputs, dim=1).gather(1, dataset_N[:, None])
         return output_N1[:, 0]
 
+    def hidden(self, features_NF: Tensor, dataset_N: Tensor) -> Tensor:
+        """[N, F] and [N] index of the branch, to [N, H]: what the last linear map of the branch is given."""
+        found: list[Tensor] = []
+        for branch in self.branches.values():
+            assert isinstance(branch, nn.Sequential)
+            first, activation, _ = branch
+            found.append(activation(first(features_NF)))
+        if len(found) == 1:
+            return found[0]
+        hidden_NDH = torch.stack(found, dim=1)
+        rows_N1H = dataset_N[:, None, None].expand(-1, 1, hidden_NDH.shape[2])
+        return hidden_NDH.gather(1, rows_N1H)[:, 0]
+
 
 class StructureContext(nn.Module):
     """Total charge and spin of a structure as a vector added to the embedding of its atoms.

@@ -18,9 +18,10 @@ from potentials.derivatives import More, TensorInputs, assemble, prepare, withou
 from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import SiteEnergyHeads, StructureContext
+from potentials.last_layer import LastLayer
 from potentials.output_config import OutputConfig, distinct
 from potentials.outputs import Outputs
-from potentials.quantities import QUANTITIES, Quantity
+from potentials.quantities import QUANTITIES, UNCERTAINTIES, Quantity
 from potentials.references import References
 
 HEAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -35,6 +36,7 @@ class PotentialConfig(BaseModel):
         head_width: hidden features of each branch.
         charge_and_spin: let total charge and spin of the structure act on its atoms.
         outputs: what it gives beyond energy, forces and stress.
+        last_layer: give uncertainties of energy and forces by its last layer (`potentials.last_layer`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class PotentialConfig(BaseModel):
     head_width: Annotated[int, Field(gt=0)] = 64
     charge_and_spin: bool = False
     outputs: tuple[OutputConfig, ...] = ()
+    last_layer: bool = False
 
     @field_validator("outputs")
     @classmethod
@@ -67,7 +70,7 @@ class Potential(nn.Module):
 
     ``potential(graph)`` gives energy [G] and energies [N] in eV, forces [N, 3] in eV/Å, virial [G, 3, 3] in eV (dE/dε,
     the sign of ASE) and stress [G, 3, 3] in eV/Å³ where the cell has a volume (elsewhere NaN), and each of
-    ``config.outputs`` by its name, all in float64.
+    ``config.outputs`` by its name, all in float64; with ``config.last_layer`` the `UNCERTAINTIES` too.
 
     Weights are initialised under `seed`, and the global random state is left alone.
     """
@@ -86,6 +89,7 @@ class Potential(nn.Module):
             # last: energies of a seed are the same with and without
             self.outputs = _outputs(config, self.backbone.width)
         self.references = References(config.heads)
+        self.last_layer = LastLayer(config.heads, config.head_width) if config.last_layer else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -109,8 +113,14 @@ class Potential(nn.Module):
 
     @property
     def quantities(self) -> dict[str, Quantity]:
-        """What comes out, by name: energy, energies, forces, stress and the outputs."""
-        return {**QUANTITIES, **{output.name: output.quantity for output in self.config.outputs}}
+        """What comes out, by name: energy, energies, forces, stress, the outputs and the uncertainties."""
+        outputs = {output.name: output.quantity for output in self.config.outputs}
+        return {**QUANTITIES, **outputs, **{name: UNCERTAINTIES[name] for name in self.uncertainties}}
+
+    @property
+    def uncertainties(self) -> tuple[str, ...]:
+        """Names of the uncertainties that come out."""
+        return () if self.last_layer is None else tuple(UNCERTAINTIES)
 
     def trained_outputs(self, head: str) -> dict[str, Quantity]:
         """Outputs that a branch has learnt, by name; others are there, but say nothing.
@@ -145,7 +155,9 @@ class Potential(nn.Module):
         part = Potential(self.config.model_copy(update={"heads": tuple(heads)})).to(self.device, self.dtype)
         own = self.state_dict()
         per_head = {
-            name for name in own if name.startswith(("references.", "outputs.")) and name.endswith(("_D", "_DZ"))
+            name
+            for name in own
+            if name.startswith(("references.", "outputs.", "last_layer.")) and name.endswith(("_D", "_DZ", "_DHH"))
         }
         state = {name: own[name][rows] if name in per_head else own[name] for name in part.state_dict()}
         part.load_state_dict(state, strict=True)
@@ -179,7 +191,10 @@ class Potential(nn.Module):
         energies_N = self.references(self.branches(features_NF, dataset_N), inputs.numbers, dataset_N)
 
         def more() -> dict[str, Tensor]:
-            return {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)
+            found = {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)
+            if self.last_layer is not None:
+                found |= self.last_layer(self.branches.hidden(features_NF, dataset_N), inputs)
+            return found
 
         return energies_N, more
 

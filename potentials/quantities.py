@@ -64,6 +64,14 @@ OUTPUTS: dict[str, Quantity] = {
 }
 """What a potential gives where it has an output of that name; see `potentials.outputs` for how."""
 
+UNCERTAINTIES: dict[str, Quantity] = {
+    "energy_uncertainty": Quantity("energy_uncertainty", "graph", (), "eV", extensive=True),
+    "forces_uncertainty": Quantity("forces_uncertainty", "atom", (), "eV/Å", extensive=False),
+    "uncertainty": Quantity("uncertainty", "graph", (), "eV/Å", extensive=False),
+}
+"""What a potential gives that knows its uncertainty: of the energy of a structure, of a force component of an atom, and
+the largest of the latter in a structure. NaN where a head knows none, infinite where an element was never seen."""
+
 TRAINABLE: tuple[str, ...] = ("energy", "forces", "stress")
 """Quantities of `QUANTITIES` that a data set can label."""
 

@@ -15,6 +15,7 @@ from potentials.potential import Potential
 from potentials.testing import gradients, locality, membership, periodicity, symmetry
 from potentials.testing.outputs import OUTPUT_CONTRACT
 from potentials.testing.subject import TOLERANCES, PotentialUnderTest, Tolerances
+from potentials.testing.uncertainty import UNCERTAINTY_CONTRACT
 
 CONTRACT: dict[str, Callable[[PotentialUnderTest], None]] = {
     "translation": symmetry.translation,
@@ -48,6 +49,8 @@ CONTRACT: dict[str, Callable[[PotentialUnderTest], None]] = {
 def check_contract(potential: Potential) -> None:
     """Run every check of `CONTRACT`, and of `OUTPUT_CONTRACT` where the potential has outputs.
 
+    Where it has uncertainties of its own, `UNCERTAINTY_CONTRACT` too.
+
     Args:
         potential: of float32 or float64, trained or not, on any device; left unchanged.
 
@@ -58,6 +61,8 @@ def check_contract(potential: Potential) -> None:
     subject = PotentialUnderTest.of(potential)
     failures = []
     checks = {**CONTRACT, **({f"outputs: {n}": c for n, c in OUTPUT_CONTRACT.items()} if potential.outputs else {})}
+    if potential.last_layer is not None:
+        checks |= {f"uncertainties: {name}": check for name, check in UNCERTAINTY_CONTRACT.items()}
     for name, check in checks.items():
         try:
             check(subject)
@@ -67,4 +72,12 @@ def check_contract(potential: Potential) -> None:
         raise AssertionError(f"{len(failures)} of {len(checks)} checks failed\n" + "\n".join(failures))
 
 
-__all__ = ["CONTRACT", "OUTPUT_CONTRACT", "TOLERANCES", "PotentialUnderTest", "Tolerances", "check_contract"]
+__all__ = [
+    "CONTRACT",
+    "OUTPUT_CONTRACT",
+    "TOLERANCES",
+    "UNCERTAINTY_CONTRACT",
+    "PotentialUnderTest",
+    "Tolerances",
+    "check_contract",
+]

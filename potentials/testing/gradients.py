@@ -8,7 +8,7 @@ from ase import Atoms
 from torch import Tensor
 
 from potentials.graph import AtomicGraph, batch
-from potentials.quantities import QUANTITIES
+from potentials.quantities import QUANTITIES, UNCERTAINTIES
 from potentials.testing.samples import cluster, crystal, slab, symmetric_crystals
 from potentials.testing.subject import Floats, PotentialUnderTest, require_close, require_vanishing
 
@@ -137,7 +137,7 @@ def _training_batch(subject: PotentialUnderTest) -> AtomicGraph:
 def _loss(results: dict[str, Tensor], seed: int) -> Tensor:
     """A random linear function of energies and stresses, and of squared forces, which symmetry does not make idle.
 
-    Outputs enter with their squares too.
+    Outputs enter with their squares too; uncertainties do not, nothing is learnt by them.
     """
     generator = torch.Generator().manual_seed(seed)
     known = torch.isfinite(results["stress"])
@@ -146,7 +146,7 @@ def _loss(results: dict[str, Tensor], seed: int) -> Tensor:
         return (values * torch.randn(values.shape, generator=generator, dtype=values.dtype).to(values.device)).sum()
 
     loss = mixed(results["energy"]) + mixed(results["forces"].square()) + mixed(results["stress"][known])
-    more = [results[name] for name in results if name not in {*QUANTITIES, "virial"}]
+    more = [results[name] for name in results if name not in {*QUANTITIES, *UNCERTAINTIES, "virial"}]
     return loss + sum((mixed(values + values.square()) for values in more), torch.zeros_like(loss))
 
 

@@ -102,6 +102,7 @@ class PotentialUnderTest:
         lively = copy.deepcopy(potential).eval()
         probe = cluster(lively.cutoff, 16, seed=7)
         _enliven_outputs(lively, probe)
+        _enliven_last_layer(lively, probe)
         random = np.random.default_rng(11)
         scale_of_head = 1.0
         for head in lively.heads:
@@ -211,6 +212,23 @@ def _enliven_outputs(potential: Potential, probe: Atoms) -> None:
                 raise AssertionError(f"output {config.name!r} of random clusters differs by {size:.1e}: none to test")
             shared = config.shared and index > 0
             output.set_scale(head, float(output.scale_D[0]) if shared else 1 / size, shift)
+
+
+def _enliven_last_layer(potential: Potential, probe: Atoms) -> None:
+    """Give every head random uncertainties of order 1 for the elements of a cluster, other ones to each."""
+    if potential.last_layer is None:
+        return
+    size, seen = potential.config.head_width, sorted(set(probe.symbols))
+    generator = torch.Generator().manual_seed(5)
+    for index, head in enumerate(potential.heads):
+        random = torch.randn(2, size, size, generator=generator, dtype=torch.float64)
+        factors = dict(zip(seen, (0.7, 1.1, 1.3, 1.9), strict=True))
+        potential.last_layer.set_head(head, seen, (random[0], 1.0), (random[1], factors))
+        with torch.no_grad():
+            results = potential(graph_from_atoms(probe, potential.cutoff, dataset=index).to(potential.device))
+        energy, forces = float(results["energy_uncertainty"][0]), float(results["forces_uncertainty"].mean())
+        scaled = {symbol: factor / forces for symbol, factor in factors.items()}
+        potential.last_layer.set_head(head, seen, (random[0], 1 / energy), (random[1], scaled))
 
 
 def require_close(what: str, got: ArrayLike, wanted: ArrayLike, bound: float) -> None:

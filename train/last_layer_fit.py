@@ -1,0 +1,277 @@
+"""Fitting `potentials.last_layer`: one pass over the training structures, one over those held back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from potentials.backbones.base import N_ELEMENTS
+from potentials.derivatives import prepare
+from potentials.edges import EdgeGeometry, sum_segments
+from potentials.graph import AtomicGraph
+from potentials.potential import Potential
+from train.data import Dataset
+from train.evaluation import Evaluate, batches
+from train.group import ALONE, Group
+from train.labelled import Labelled
+from train.structures import Structures
+
+RIDGES = 10.0 ** np.arange(-12, 1.5, 0.5)
+"""What is tried as s², in parts of the mean eigenvalue of the matrix of features."""
+
+ATOMS_OF_ALL = 10
+"""Held-back atoms that the factor common to all elements counts as, beside those of an element."""
+
+MAX_ATOMS = 2000
+"""Evaluated at once."""
+
+Tell = Callable[[str], None]
+Progress = Callable[[str, int, int | None], None]
+
+
+def fit_last_layer(
+    potential: Potential,
+    datasets: Sequence[Dataset],
+    *,
+    evaluate: Evaluate | None = None,
+    group: Group = ALONE,
+    tell: Tell = lambda _: None,
+    progress: Progress | None = None,
+) -> Potential:
+    """The potential, with uncertainties by its last layer.
+
+    The matrix of features is summed over the training structures, by forward passes alone: for energies, of the
+    features of structures per atom, as the loss takes errors of energies; for forces, of the features of atoms. The
+    ridge, and what a unit is worth in eV and eV/Å, are those that make the errors on the validation structures most
+    likely, each drawn from a normal distribution of the variance that is said of it. Where a data set has no validation
+    structures its training structures stand in for them, whose errors are smaller, and `tell` hears of it.
+
+    Args:
+        potential: trained; left as it is.
+        datasets: those of its heads, with the splits it was trained on; heads without a data set know no uncertainty.
+        evaluate: the potential without gradients, or compiled; by default the former.
+        group: processes that share the structures.
+        tell: hears of what is not known and why.
+        progress: told how many structures are done.
+
+    Returns:
+        A potential of the same weights that gives the `UNCERTAINTIES`, on the device of the given one.
+    """
+    fitted = with_last_layer(potential)
+    assert fitted.last_layer is not None
+    evaluate = evaluate or _without_gradients(potential)
+    for dataset in datasets:
+        if not dataset.of_energies:
+            continue
+        named = _Named(dataset.name, tell, progress)
+        moments = _moments(potential, dataset.train, group, named)
+        if not len(dataset.valid):
+            tell(f"{dataset.name}: uncertainties are by errors on the training structures, for none were held back")
+        judged = dataset.valid if len(dataset.valid) else dataset.train
+        energy, forces = Spectrum.of(moments.structures), Spectrum.of(moments.atoms)
+        likely = _likely(potential, evaluate, judged, (energy, forces), (group, named))
+        seen = torch.nonzero(moments.count)[:, 0].tolist()
+        fitted.last_layer.set_head(
+            dataset.name,
+            [chemical_symbols[number] for number in seen],
+            _energy(energy, likely[0], named),
+            _forces(forces, likely[1], seen, named),
+        )
+    return fitted.train(potential.training)
+
+
+def with_last_layer(potential: Potential) -> Potential:
+    """A copy that has a `LastLayer` which knows nothing yet."""
+    config = potential.config.model_copy(update={"last_layer": True})
+    made = Potential(config).to(potential.device, potential.dtype)
+    fresh = {name: value for name, value in made.state_dict().items() if name.startswith("last_layer.")}
+    made.load_state_dict({**potential.state_dict(), **fresh}, strict=True)
+    for name, weight in potential.named_parameters():
+        made.get_parameter(name).requires_grad_(weight.requires_grad)
+    return made
+
+
+def hidden_features(potential: Potential, graph: AtomicGraph) -> Tensor:
+    """[N, H] float64: what the last layer of each atom's head is given."""
+    inputs = prepare(graph, potential.dtype)
+    with torch.no_grad():
+        features_NF = potential.features(inputs, EdgeGeometry(inputs.distance, inputs.direction), inputs.edges)
+        return potential.branches.hidden(features_NF, inputs.dataset[inputs.graph_index]).double()
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+    tell: Tell
+    progress: Progress | None
+
+    def batches(self, what: str, structures: Structures, group: Group, device: torch.device) -> Iterable[Labelled]:
+        """Those of this process, in batches."""
+        own, done = structures[group.rank :: group.size], 0
+        assert isinstance(own, Structures)
+        for batch in batches(own, MAX_ATOMS, device):
+            yield batch
+            done += batch.graph.n_graphs
+            if self.progress is not None:
+                self.progress(f"uncertainty of {self.name}: {what}", done, len(own))
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """[H, H] Σ h hᵀ of atoms, and of structures per atom; [Z] number of atoms of each element."""
+
+    atoms: Tensor
+    structures: Tensor
+    count: Tensor
+
+
+def _moments(potential: Potential, structures: Structures, group: Group, named: _Named) -> _Moments:
+    size, device = potential.config.head_width, potential.device
+    atoms = torch.zeros(size, size, dtype=torch.float64, device=device)
+    of_structures, count = torch.zeros_like(atoms), torch.zeros(N_ELEMENTS, dtype=torch.float64, device=device)
+    for batch in named.batches("training structures", structures, group, device):
+        hidden_NH, graph = hidden_features(potential, batch.graph), batch.graph
+        mean_GH = _summed(hidden_NH, graph) / _n_atoms(graph)[:, None]
+        mean_GH = mean_GH[batch.known["energy"]]
+        atoms += hidden_NH.T @ hidden_NH
+        of_structures += mean_GH.T @ mean_GH
+        count += torch.bincount(graph.numbers, minlength=N_ELEMENTS)
+    return _Moments(*(group.sum(part.cpu()) for part in (atoms, of_structures, count)))
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues [H] and vectors [H, H] (columns) of a matrix of features, and the ridges [R] that are tried."""
+
+    values: Tensor
+    vectors: Tensor
+    ridges: Tensor
+
+    @staticmethod
+    def of(matrix_HH: Tensor) -> Spectrum:
+        """The spectrum of a sum of h hᵀ; where it is 0 (no structure) every ridge says the same."""
+        values, vectors = torch.linalg.eigh(matrix_HH)
+        values = values.clamp(min=0)
+        mean = float(values.mean()) or 1.0
+        return Spectrum(values, vectors, mean * torch.from_numpy(RIDGES))
+
+    def to(self, device: torch.device) -> Spectrum:
+        """The same on another device."""
+        return Spectrum(self.values.to(device), self.vectors.to(device), self.ridges.to(device))
+
+    def variances(self, rows_MH: Tensor) -> Tensor:
+        """[M, H] to [M, R] hᵀ (matrix + ridge)⁻¹ h."""
+        return (rows_MH @ self.vectors).square() @ (1 / (self.values[:, None] + self.ridges))
+
+    def whitening(self, ridge: float) -> Tensor:
+        """[H, H] W with W Wᵀ = (matrix + ridge)⁻¹."""
+        return self.vectors / (self.values + ridge).sqrt()
+
+
+@dataclass(frozen=True)
+class Likely:
+    """What the likelihood of held-back errors depends on, for each ridge and element: sums over what was held back.
+
+    Attributes:
+        ratios: [R, Z] Σ error² / variance.
+        logs: [R] Σ log variance.
+        counts: [Z] how many; energies count as of element 0.
+    """
+
+    ratios: Tensor
+    logs: Tensor
+    counts: Tensor
+
+    @staticmethod
+    def nothing() -> Likely:
+        """No error was seen."""
+        ridges = len(RIDGES)
+        shapes = (ridges, N_ELEMENTS), (ridges,), (N_ELEMENTS,)
+        return Likely(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+
+    def add(self, square_M: Tensor, variance_MR: Tensor, element_M: Tensor) -> None:
+        """Add mean squares of errors, of the variance said of them for each ridge."""
+        self.ratios.index_add_(1, element_M, (square_M[:, None] / variance_MR).T)
+        self.logs.add_(variance_MR.log().sum(0))
+        self.counts.add_(torch.bincount(element_M, minlength=N_ELEMENTS))
+
+    def summed(self, group: Group) -> Likely:
+        """Of all processes."""
+        return Likely(*(group.sum(part) for part in (self.ratios, self.logs, self.counts)))
+
+    def best(self) -> tuple[int, Tensor]:
+        """Number of the likeliest ridge, and the squares of the factors [Z] that go with it; 0 where none was seen.
+
+        An element's own mean ratio is drawn towards that of all by `ATOMS_OF_ALL`: a few atoms tell little.
+        """
+        total = self.counts.sum()
+        common_R = self.ratios.sum(1) / total
+        squares_RZ = (self.ratios + ATOMS_OF_ALL * common_R[:, None]) / (self.counts + ATOMS_OF_ALL)
+        loss_R = self.logs + (self.counts * squares_RZ.log() + self.ratios / squares_RZ).sum(1)
+        which = int(loss_R.argmin())
+        return which, squares_RZ[which]
+
+
+def _likely(
+    potential: Potential,
+    evaluate: Evaluate,
+    structures: Structures,
+    spectra: tuple[Spectrum, Spectrum],
+    shared: tuple[Group, _Named],
+) -> tuple[Likely, Likely]:
+    """Of energies, and of forces (the mean square of an atom's three components)."""
+    group, named = shared
+    energies, forces = Likely.nothing(), Likely.nothing()
+    spectra = (spectra[0].to(potential.device), spectra[1].to(potential.device))
+    for batch in named.batches("held-back structures", structures, group, potential.device):
+        with torch.no_grad():
+            results = evaluate(batch.graph)
+        graph, hidden_NH = batch.graph, hidden_features(potential, batch.graph)
+        known_G, known_N = batch.known["energy"], batch.known["forces"]
+        square_G = (results["energy"] - batch.labels["energy"])[known_G].square()
+        variance_GR = spectra[0].variances(_summed(hidden_NH, graph)[known_G])
+        energies.add(square_G.cpu(), variance_GR.cpu(), torch.zeros(len(square_G), dtype=torch.int64))
+        square_N = (results["forces"] - batch.labels["forces"])[known_N].square().mean(1)
+        forces.add(square_N.cpu(), spectra[1].variances(hidden_NH[known_N]).cpu(), graph.numbers[known_N].cpu())
+    return energies.summed(group), forces.summed(group)
+
+
+def _energy(spectrum: Spectrum, likely: Likely, named: _Named) -> tuple[Tensor, float] | None:
+    if not likely.counts.sum() or not likely.ratios.any():
+        named.tell(f"{named.name}: no uncertainty of energies, for no structure held back has an energy")
+        return None
+    which, squares_Z = likely.best()
+    return spectrum.whitening(float(spectrum.ridges[which])), float(squares_Z[0].sqrt())
+
+
+def _forces(
+    spectrum: Spectrum, likely: Likely, seen: Sequence[int], named: _Named
+) -> tuple[Tensor, dict[str, float]] | None:
+    if not likely.counts.sum() or not likely.ratios.any():
+        named.tell(f"{named.name}: no uncertainty of forces, for no structure held back has forces")
+        return None
+    which, squares_Z = likely.best()
+    factors = {chemical_symbols[number]: float(squares_Z[number].sqrt()) for number in seen}
+    return spectrum.whitening(float(spectrum.ridges[which])), factors
+
+
+def _summed(values_NH: Tensor, graph: AtomicGraph) -> Tensor:
+    starts = torch.cat([graph.numbers.new_zeros(1), _n_atoms(graph).long().cumsum(0)])
+    return sum_segments(values_NH, graph.graph_index, starts)
+
+
+def _n_atoms(graph: AtomicGraph) -> Tensor:
+    return torch.bincount(graph.graph_index, minlength=graph.n_graphs).double()
+
+
+def _without_gradients(potential: Potential) -> Evaluate:
+    def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
+        results: dict[str, Tensor] = potential(graph)
+        return results
+
+    return evaluate
