@@ -122,11 +122,15 @@ def assemble(of_edges: OfEdges, inputs: TensorInputs, *, training: bool) -> dict
         )
     if not training:
         energies_N, along_E, across_E3 = energies_N.detach(), along_E.detach(), across_E3.detach()
-    direction_E3, across_E3 = inputs.direction.double(), across_E3.double()
-    across_E3 = across_E3 - (across_E3 * direction_E3).sum(1, keepdim=True) * direction_E3
-    gradient_E3 = along_E.double()[:, None] * direction_E3 + across_E3 / inputs.distance.double()[:, None]
     # only here: outside of training nothing of the outputs need be kept for a derivative
-    return {**collect(inputs, energies_N, gradient_E3), **more()}
+    return {**collect(inputs, energies_N, gradient_of_edges(inputs, along_E, across_E3)), **more()}
+
+
+def gradient_of_edges(inputs: TensorInputs, along: Tensor, across: Tensor) -> Tensor:
+    """[..., E, 3] derivatives of an energy to the vectors of edges, of those to distances [..., E] and directions."""
+    direction_E3, across = inputs.direction.double(), across.double()
+    across = across - (across * direction_E3).sum(-1, keepdim=True) * direction_E3
+    return along.double()[..., None] * direction_E3 + across / inputs.distance.double()[:, None]
 
 
 def collect(inputs: TensorInputs, energies_N: Tensor, gradient_E3: Tensor) -> dict[str, Tensor]:

@@ -127,7 +127,7 @@ def _of_members(
     assert all(where is None for where in in_dims[1:]), "members of a batch share their edges"
     values = values.movedim(in_dims[0], 0)
     result = _apply(function, values.flatten(0, 1), *links)
-    return result.unflatten(0, (members, -1)), 0
+    return result.view(members, -1, *result.shape[1:]), 0
 
 
 def _segments(members: int, index: Tensor, rows: Tensor, starts: Tensor) -> list[Tensor]:

@@ -21,6 +21,9 @@ from potentials.derivatives import TensorInputs
 from potentials.edges import sum_segments
 from potentials.exact import ExactBuffers
 
+GIVEN = ("energy_uncertainty", "forces_uncertainty", "uncertainty")
+"""Names of what a last layer tells."""
+
 
 class LastLayer(ExactBuffers):
     """Standard deviations of energies and force components, in float64 whatever the network's dtype.
@@ -90,7 +93,7 @@ class LastLayer(ExactBuffers):
                 self.forces_factor_DZ[row, atomic_numbers[symbol]] = factor
 
     def forward(self, hidden_NH: Tensor, inputs: TensorInputs) -> dict[str, Tensor]:
-        """[N, H] what the last layer is given, to the `UNCERTAINTIES` by name: [G], [N] and [G], float64.
+        """[N, H] what the last layer is given, to what is `GIVEN`: [G], [N] and [G], float64.
 
         Infinite for atoms of elements never seen and their structures, NaN where the head knows none.
         """

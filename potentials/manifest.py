@@ -166,7 +166,7 @@ def golden_structure(potential: Potential, atoms: Atoms, head: str) -> GoldenStr
     """What a float64 copy of the potential says of a structure."""
     graph = graph_from_atoms(atoms, potential.cutoff, dataset=potential.head_index(head))
     with torch.no_grad():
-        results = in_float64(potential)(graph)
+        results = potential.in_float64()(graph)
     stress = results["stress"][0].tolist()
     return GoldenStructure(
         head=head,
@@ -184,10 +184,3 @@ def golden_structure(potential: Potential, atoms: Atoms, head: str) -> GoldenStr
             for output in potential.config.outputs
         },
     )
-
-
-def in_float64(potential: Potential) -> Potential:
-    """A copy with the network in float64, on the CPU: what golden structures are computed with."""
-    copy = Potential(potential.config).double()  # before the weights come: they may be float64 themselves
-    copy.load_state_dict({name: value.cpu() for name, value in potential.state_dict().items()}, strict=True)
-    return copy

@@ -11,7 +11,7 @@ from potentials.quantities import OUTPUTS, QUANTITIES, UNCERTAINTIES, Quantity
 
 OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
-RESERVED = {*QUANTITIES, *UNCERTAINTIES, "stress_uncertainty", "virial", "free_energy", "stresses", "magmom"}
+RESERVED = {*QUANTITIES, *UNCERTAINTIES, "virial", "free_energy", "stresses", "magmom"}
 """Names that results have already, or that ASE gives another meaning."""
 
 

@@ -18,10 +18,11 @@ from potentials.derivatives import More, TensorInputs, assemble, prepare, withou
 from potentials.edges import EdgeGeometry, Edges
 from potentials.graph import AtomicGraph
 from potentials.heads import SiteEnergyHeads, StructureContext
-from potentials.last_layer import LastLayer
+from potentials.last_layer import GIVEN, LastLayer
 from potentials.output_config import OutputConfig, distinct
 from potentials.outputs import Outputs
 from potentials.quantities import QUANTITIES, UNCERTAINTIES, Quantity
+from potentials.radial_tables import FEWEST_KNOTS
 from potentials.references import References
 
 HEAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -120,7 +121,7 @@ class Potential(nn.Module):
     @property
     def uncertainties(self) -> tuple[str, ...]:
         """Names of the uncertainties that come out."""
-        return () if self.last_layer is None else tuple(UNCERTAINTIES)
+        return () if self.last_layer is None else GIVEN
 
     def trained_outputs(self, head: str) -> dict[str, Quantity]:
         """Outputs that a branch has learnt, by name; others are there, but say nothing.
@@ -136,6 +137,11 @@ class Potential(nn.Module):
             for output in self.config.outputs
             if bool(self.outputs.output(output.name).trained_D[row])
         }
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of all that comes out with derivatives, in one order."""
+        return (*QUANTITIES, "virial", *(output.name for output in self.config.outputs), *self.uncertainties)
 
     def only(self, head: str) -> Potential:
         """A potential of one branch, sharing nothing with this one.
@@ -163,17 +169,32 @@ class Potential(nn.Module):
         part.load_state_dict(state, strict=True)
         return part.train(self.training)
 
-    def tabulated(self) -> Potential | None:
-        """A copy whose radial functions are tables; none where the backbone has none.
+    def tabulated(self, fewest: int = FEWEST_KNOTS) -> Potential | None:
+        """A copy whose radial functions are tables of so many knots or more; none where the backbone has none.
 
         It gives energies, forces and stress, but no gradients to weights. Errors as `Backbone.tabulated`.
         """
-        backbone = self.backbone.tabulated()
+        backbone = self.backbone.tabulated(fewest)
         if backbone is None:
             return None
         tables = copy.deepcopy(self)
         tables.backbone = backbone
         return tables
+
+    def without_uncertainty(self) -> Potential:
+        """The same without what its last layer tells of its uncertainty; itself where it tells nothing."""
+        if self.last_layer is None:
+            return self
+        plain = Potential(self.config.model_copy(update={"last_layer": False})).to(self.device, self.dtype)
+        own = self.state_dict()
+        plain.load_state_dict({name: own[name] for name in plain.state_dict()}, strict=True)
+        return plain.train(self.training)
+
+    def in_float64(self) -> Potential:
+        """A copy with the network in float64, on the CPU."""
+        copied = Potential(self.config).double()  # before the weights come: they may be float64 themselves
+        copied.load_state_dict({name: value.cpu() for name, value in self.state_dict().items()}, strict=True)
+        return copied
 
     def features(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> Tensor:
         """[N, width] invariant features of atoms."""

@@ -68,9 +68,11 @@ UNCERTAINTIES: dict[str, Quantity] = {
     "energy_uncertainty": Quantity("energy_uncertainty", "graph", (), "eV", extensive=True),
     "forces_uncertainty": Quantity("forces_uncertainty", "atom", (), "eV/Å", extensive=False),
     "uncertainty": Quantity("uncertainty", "graph", (), "eV/Å", extensive=False),
+    "stress_uncertainty": Quantity("stress_uncertainty", "graph", (), "eV/Å³", extensive=False),
 }
-"""What a potential gives that knows its uncertainty: of the energy of a structure, of a force component of an atom, and
-the largest of the latter in a structure. NaN where a head knows none, infinite where an element was never seen."""
+"""What a potential gives that knows its uncertainty: of the energy of a structure, of a force component of an atom, the
+largest of the latter in a structure; ensembles that of a stress component too. NaN where a head knows none, infinite
+where an element was never seen."""
 
 TRAINABLE: tuple[str, ...] = ("energy", "forces", "stress")
 """Quantities of `QUANTITIES` that a data set can label."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from potentials.edges import Edges
 from potentials.native.tables import Coupling
 from potentials.radial import BesselBasis, polynomial_envelope
-from potentials.radial_tables import RadialTables, tabulate
+from potentials.radial_tables import FEWEST_KNOTS, RadialTables, tabulate
 from potentials.tensor_products import edge_product
 
 SILU_GAIN = 1.6765
@@ -55,12 +55,12 @@ class RadialNetwork(nn.Module):
         """`edge_product` with the factors of this network."""
         return edge_product(coupling, self(edges.of_pairs(distance_E)), left_NLC, right_EM, edges)
 
-    def tabulated(self) -> RadialTables:
-        """A table that stands for this network; errors as `tabulate`."""
+    def tabulated(self, fewest: int = FEWEST_KNOTS) -> RadialTables:
+        """A table of so many knots or more that stands for this network; errors as `tabulate`."""
         exact = copy.deepcopy(self).double().cpu()
         exact.network = nn.Sequential(*(_Swish() if isinstance(layer, nn.SiLU) else layer for layer in exact.network))
         with torch.no_grad():
-            return tabulate(exact, self.basis.cutoff, next(self.parameters()))
+            return tabulate(exact, self.basis.cutoff, next(self.parameters()), fewest)
 
 
 class _Swish(nn.Module):

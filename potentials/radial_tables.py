@@ -61,7 +61,7 @@ class _SplineSum(torch.autograd.Function):
     """First derivatives to distance, left and right: what energies, forces and stress need."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917 - autograd takes no records
+    def forward(  # noqa: PLR0917 - autograd takes no records
         coupling: str,
         grid: tuple[float, float],
         edges: Edges,
@@ -105,18 +105,19 @@ def _links(edges: Edges) -> list[Tensor]:
     return [edges.neighbour, edges.centre, edges.reverse, edges.starts]
 
 
-def tabulate(function: RadialFunction, cutoff: float, like: Tensor) -> RadialTables:
+def tabulate(function: RadialFunction, cutoff: float, like: Tensor, fewest: int = FEWEST_KNOTS) -> RadialTables:
     """A table of a radial function.
 
     Args:
         function: smooth, zero at the cutoff; evaluated in float64.
         cutoff: Å.
         like: the table gets its dtype and device.
+        fewest: knots to begin with.
 
     Raises:
         ValueError: no table of a sensible size comes near enough.
     """
-    knots, deviation = FEWEST_KNOTS, 0.0
+    knots, deviation = fewest, 0.0
     while knots <= MOST_KNOTS:
         grid = (FIRST, (cutoff - FIRST) / (knots - 1))
         table = _rows(function, grid, knots)

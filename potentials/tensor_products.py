@@ -65,14 +65,13 @@ class _Derivative(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, form: _Form, role: str, *factors: Tensor) -> tuple[Tensor, int]:
-        """Products on atoms: of all members at once, as if there were so many more atoms; on edges: one after another."""
+        """Products on atoms at once, as if there were so many more atoms; on edges one member after another."""
         members, places = info.batch_size, in_dims[2:]
         if form.edges is None:
-            flat = [
-                _with_members(factor, place, members).flatten(0, 1)
-                for factor, place in zip(factors, places, strict=True)
-            ]
-            return _apply(form, role, dict(zip(_others(form, role), flat, strict=True))).unflatten(0, (members, -1)), 0
+            pairs = zip(factors, places, strict=True)
+            flat = [_with_members(factor, place, members).flatten(0, 1) for factor, place in pairs]
+            result = _apply(form, role, dict(zip(_others(form, role), flat, strict=True)))
+            return result.view(members, -1, *result.shape[1:]), 0
         found = []
         for member in range(members):
             own = [f if place is None else f.select(place, member) for f, place in zip(factors, places, strict=True)]

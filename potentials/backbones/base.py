@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from potentials.edges import EdgeGeometry, Edges
 from potentials.radial_networks import RadialNetwork
+from potentials.radial_tables import FEWEST_KNOTS
 from potentials.recomputed import Around, Recomputed
 
 N_ELEMENTS = 119
@@ -119,8 +120,11 @@ class Backbone(nn.Module, ABC):
             self._recomputed[number] = Recomputed(self, partial(function, number), self._around)
         return self._recomputed[number](*arguments)
 
-    def tabulated(self) -> Self | None:
+    def tabulated(self, fewest: int = FEWEST_KNOTS) -> Self | None:
         """The same with radial functions read from tables: faster, without second derivatives.
+
+        Args:
+            fewest: knots of a table.
 
         Returns:
             None where the architecture has no `RadialNetwork` to tabulate.
@@ -133,7 +137,7 @@ class Backbone(nn.Module, ABC):
             return None
         tables = copy.deepcopy(self)
         for name, network in networks.items():
-            tables.set_submodule(name, network.tabulated())
+            tables.set_submodule(name, network.tabulated(fewest))
         return tables
 
 

@@ -113,7 +113,7 @@ void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, Member
                 const int64_t own = m * g.n_atoms + atom, other = m * g.n_atoms + g.neighbour[edge];
                 interpolate<T>(spline.of(m * members.table), distance[here], size, radial, slope);
                 const T *r = right + here * c.n_right, *back = right + there * c.n_right, *l = left + other * lefts;
-                if (!repeated(r, n_edges * c.n_right, m, c.n_right)) right_factors(c, r, scratch.factors.data());
+                right_factors(c, r, scratch.factors.data()); // spent by `pull_right`
                 distance_grad[here] = along_radial(c, out_grad + own * outs, l, slope, channels, scratch);
                 pull_right(c, out_grad + own * outs, radial, l, channels, scratch, right_grad + here * c.n_right);
                 if (!left_grad) continue;

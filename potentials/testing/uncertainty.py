@@ -10,7 +10,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike
 
 from potentials.graph import AtomicGraph, batch
-from potentials.quantities import UNCERTAINTIES
+from potentials.last_layer import GIVEN
 from potentials.testing.samples import ELEMENTS, cluster, crystal, lattice_of_four, lattice_of_one, slab
 from potentials.testing.subject import Floats, PotentialUnderTest, require_close
 from potentials.testing.symmetry import random_rotation
@@ -24,10 +24,10 @@ def _of(subject: PotentialUnderTest, graphs: Sequence[AtomicGraph]) -> list[Unce
         raise AssertionError("this potential gives no uncertainties: nothing to test")
     with torch.no_grad():
         results = subject.potential(batch(graphs))
-    values = {name: results[name].cpu().numpy() for name in UNCERTAINTIES}
+    values = {name: results[name].cpu().numpy() for name in GIVEN}
     forces = np.split(values["forces_uncertainty"], np.cumsum([graph.n_atoms for graph in graphs])[:-1])
     return [
-        {name: forces[row] if name == "forces_uncertainty" else np.asarray(values[name][row]) for name in UNCERTAINTIES}
+        {name: forces[row] if name == "forces_uncertainty" else np.asarray(values[name][row]) for name in GIVEN}
         for row in range(len(graphs))
     ]
 
@@ -37,7 +37,7 @@ def _alone(subject: PotentialUnderTest, atoms: Atoms) -> Uncertainties:
 
 
 def _require(subject: PotentialUnderTest, what: str, got: Uncertainties, wanted: Uncertainties) -> None:
-    for name in UNCERTAINTIES:
+    for name in GIVEN:
         _close(subject, f"{what}: {name}", got[name], wanted[name])
 
 

@@ -13,7 +13,7 @@ from potentials.backbones import BACKBONES
 from potentials.checkpoint import load_checkpoint, save_checkpoint
 from potentials.compiled import CompiledPotential
 from potentials.graph import batch
-from potentials.last_layer import LastLayer
+from potentials.last_layer import GIVEN, LastLayer
 from potentials.manifest import describe, golden_structure
 from potentials.potential import Potential, PotentialConfig
 from potentials.quantities import UNCERTAINTIES
@@ -71,7 +71,7 @@ def test_a_potential_without_it_is_as_before() -> None:
     assert plain.uncertainties == () and plain.last_layer is None
     shared = plain.state_dict()
     assert all(torch.equal(value, more.state_dict()[name]) for name, value in shared.items())
-    assert set(UNCERTAINTIES).isdisjoint(plain(graph_from_atoms(cluster(4.0, 8), 4.0)))
+    assert set(GIVEN).isdisjoint(plain(graph_from_atoms(cluster(4.0, 8), 4.0)))
     with pytest.raises(AssertionError, match="gives no uncertainties"):
         UNCERTAINTY_CONTRACT["symmetries"](PotentialUnderTest.of(plain))
 
@@ -93,10 +93,10 @@ def test_one_head_alone_says_what_it_said_among_others() -> None:
     potential = lively()
     graph = graph_from_atoms(crystal(4.0), 4.0, dataset=1)
     only = potential.only("emt")
-    assert only.uncertainties == tuple(UNCERTAINTIES)
+    assert only.uncertainties == GIVEN
     alone = graph_from_atoms(crystal(4.0), 4.0)
     with torch.no_grad():
-        for name in UNCERTAINTIES:
+        for name in GIVEN:
             torch.testing.assert_close(only(alone)[name], potential(graph)[name], rtol=1e-12, atol=0.0)
 
 
@@ -107,7 +107,7 @@ def test_tables_and_no_derivatives_say_the_same() -> None:
     graph = graph_from_atoms(crystal(4.0), 4.0)
     with torch.no_grad():
         exact, tabulated, without = potential(graph), tables(graph), potential(graph, derivatives=False)
-    for name in UNCERTAINTIES:
+    for name in GIVEN:
         torch.testing.assert_close(without[name], exact[name], rtol=1e-12, atol=0.0)
         torch.testing.assert_close(tabulated[name], exact[name], rtol=1e-5, atol=0.0)
 
@@ -124,7 +124,7 @@ def test_compiled_says_the_same(dtype: torch.dtype) -> None:
         with torch.no_grad():
             wanted = potential(graph)
         found = compiled(graph)
-        for name in UNCERTAINTIES:
+        for name in GIVEN:
             torch.testing.assert_close(found[name], wanted[name], rtol=20 * torch.finfo(dtype).eps, atol=0.0)
 
 
@@ -138,7 +138,7 @@ def test_it_travels_in_the_checkpoint(tmp_path: Path) -> None:
     assert again.last_layer is not None and again.last_layer.energy_DHH.dtype == torch.float64
     graph = graph_from_atoms(cluster(4.0, 9), 4.0)
     with torch.no_grad():
-        for name in UNCERTAINTIES:
+        for name in GIVEN:
             assert torch.equal(again(graph)[name], potential(graph)[name])
 
 
@@ -161,6 +161,6 @@ def test_factors_must_be_positive_numbers(bad: float) -> None:
 
 
 def test_an_output_cannot_have_the_name_of_an_uncertainty() -> None:
-    for name in (*UNCERTAINTIES, "stress_uncertainty"):
+    for name in UNCERTAINTIES:
         with pytest.raises(ValueError, match="is no name of an output"):
             PotentialConfig.model_validate({"heads": ("a",), "outputs": [{"name": name, "level": "graph"}]})
