@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 if TYPE_CHECKING:
     from train.calibration.measures import Measures
+    from train.calibration.measures import Table as Measured
 
-UNITS = {"energy": ("eV", "meV", 1e3), "forces": ("eV_per_A", "meV/Å", 1e3), "stress": ("eV_per_A3", "GPa", 160.21766208)}
+UNITS: dict[str, tuple[str, str, float]] = {
+    "energy": ("eV", "meV", 1e3),
+    "forces": ("eV_per_A", "meV/Å", 1e3),
+    "stress": ("eV_per_A3", "GPa", 160.21766208),
+}
 
 SHOWN = (0.5, 0.9, 0.95)
 """Coverages of the table; a row has those that were calibrated."""
 
 
-def uncertainty_table(
-    measures: Mapping[str, Mapping[str, Measures]], title: str, shown: Sequence[float] = SHOWN
-) -> Table:
-    """Coverage with its 90 % band, rank correlation with the true error, error and half-width; by quantity and element."""
+def uncertainty_table(measures: Measured, title: str, shown: Sequence[float] = SHOWN) -> Table:
+    """Coverage with its 90 % band, rank correlation with the true error, error, half-width; by quantity and element."""
     table = Table(title=title, title_justify="left")
     for column in ("quantity", "of", "structures"):
         table.add_column(column, justify="left" if column != "structures" else "right")
@@ -44,7 +48,7 @@ def coverage_cell(one: Measures, level: float) -> str:
     return "" if at is None else f"{100 * at.found:.1f} ({100 * at.low:.1f}-{100 * at.high:.1f})"
 
 
-def as_errors(measures: Mapping[str, Mapping[str, Measures]]) -> dict[str, float]:
+def as_errors(measures: Measured) -> dict[str, float]:
     """The same of all elements together, as `errors_table` has its numbers: units in the names."""
     found = {}
     for quantity, groups in measures.items():
@@ -53,4 +57,4 @@ def as_errors(measures: Mapping[str, Mapping[str, Measures]]) -> dict[str, float
         for at in one.coverage:
             found[f"{quantity}_coverage_{at.stated:g}"] = at.found
             found[f"{quantity}_half_width_{at.stated:g}_{unit}"] = at.half_width
-    return {name: value for name, value in found.items() if value == value}  # a correlation may not exist
+    return {name: value for name, value in found.items() if isfinite(value)}  # a correlation may not exist
