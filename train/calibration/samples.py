@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -31,7 +31,7 @@ class Sample:
     Attributes:
         error: [M] predicted minus reference: of the structure's energy, of a force component, of a stress component.
         uncertainty: [M] as it was given, same unit.
-        structure: [M] the structure that each is of.
+        structure: [M] the structure that each is of, or the group of related structures.
         numbers: [M] atomic number of its atom; 0 where it is of a structure.
         atoms: [M] atoms of its structure (energies); 1 elsewhere, where nothing grows with the size.
     """
@@ -119,6 +119,17 @@ def sample(
         if progress is not None:
             progress("predicting", gathering.structures, len(structures))
     return gathering.samples()
+
+
+def grouped(samples: Samples, groups: Sequence[str]) -> Samples:
+    """The same with groups of related structures in the place of structures: frames of one trajectory, say.
+
+    Args:
+        samples: errors and uncertainties.
+        groups: the group of each structure.
+    """
+    rows = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    return {name: replace(one, structure=rows[one.structure]) for name, one in samples.items()}
 
 
 def _one_after_another(parts: Sequence[Sample]) -> Sample:
