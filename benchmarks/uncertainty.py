@@ -6,8 +6,8 @@
     python -m benchmarks.uncertainty measure --data DATA --runs RUNS --pictures RUNS --json RUNS/uncertainty.json
 
 DATA has the folders acac, mptrj_1k, mpf_tp and random_tp with their published splits; nothing is learnt from, chosen by
-or calibrated on a test split. With `--demo FOLDER` (of `make demo`; more seeds of its run file in FOLDER/run_1, ...) the
-demo's data sets stand in the table too. An ensemble is all checkpoints of a kind, a last layer is that of the first.
+or calibrated on a test split. With `--demo FOLDER` (of `make demo`; more seeds of its run file in FOLDER/run_1, ...)
+the demo's data sets stand in the table too. An ensemble is all checkpoints of a kind, a last layer that of the first.
 """
 
 from __future__ import annotations

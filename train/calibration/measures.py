@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from potentials.calibration import HeadCalibration, QuantityCalibration, QuantityName, half_widths
 from train.calibration.conformal import LEVELS, fit_quantity
-from train.calibration.samples import Floats, Integers, Sample, Samples
+from train.calibration.samples import Floats, Sample, Samples
 
 ALL = "all"
 
@@ -113,8 +113,13 @@ def by_element(sample: Sample, widths_L: Widths) -> dict[str, Measures]:
 def of_sample(sample: Sample, widths_L: Widths) -> Measures:
     """Measures of the values of one sample, of which half-widths were stated at several levels."""
     error = np.abs(sample.error)
-    draws = _draws(sample)
-    coverage = tuple(_coverage(level, widths_L[level], error, draws) for level in sorted(widths_L))
+    levels = sorted(widths_L)
+    inside_ML = np.stack([error <= widths_L[level] for level in levels], axis=1)
+    low_L, high_L = _bands(inside_ML, sample)
+    coverage = tuple(
+        Coverage(level, float(inside_ML[:, row].mean()), low_L[row], high_L[row], float(widths_L[level].mean()))
+        for row, level in enumerate(levels)
+    )
     sigma = standard_deviation(widths_L)
     stated = np.array([0.0, *(one.stated for one in coverage), 1.0])
     off = np.abs(np.array([0.0, *(one.found for one in coverage), 1.0]) - stated)
@@ -192,22 +197,18 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _coverage(level: float, width: Floats, error: Floats, draws: tuple[Integers, Integers]) -> Coverage:
-    inside = error <= width
-    times_BS, index = draws
-    held = np.bincount(index, weights=inside)
-    of = np.bincount(index)
-    shares = (times_BS @ held) / (times_BS @ of)
-    low, high = np.percentile(shares, BAND)
-    return Coverage(level, float(inside.mean()), float(low), float(high), float(width.mean()))
-
-
-def _draws(sample: Sample) -> tuple[Integers, Integers]:
-    """[B, S] how often each draw has each structure, and [M] the row of each value's structure."""
+def _bands(inside_ML: NDArray[np.bool_], sample: Sample) -> tuple[list[float], list[float]]:
+    """Lower and upper bounds of each level's share, by drawing as many structures with replacement, again and again."""
     index = np.unique(sample.structure, return_inverse=True)[1]
-    count = int(index.max()) + 1
-    times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=BOOTSTRAP)
-    return times, index
+    of_S = np.bincount(index).astype(np.float64)
+    held_SL = np.stack([np.bincount(index, weights=inside) for inside in inside_ML.T], axis=1)
+    random, count = np.random.default_rng(0), len(of_S)
+    shares = np.empty((BOOTSTRAP, inside_ML.shape[1]))
+    for row in range(BOOTSTRAP):  # one by one: all at once would take BOOTSTRAP numbers for each structure
+        times = np.bincount(random.integers(count, size=count), minlength=count).astype(np.float64)
+        shares[row] = (times @ held_SL) / (times @ of_S)
+    low_L, high_L = np.percentile(shares, BAND, axis=0)
+    return low_L.tolist(), high_L.tolist()
 
 
 def _spearman(one: Floats, other: Floats) -> float:
