@@ -81,7 +81,7 @@ def _rows(case: Case, found: list[Judged]) -> Iterator[tuple[list[str], dict[str
             _, unit, factor = UNITS[quantity]
             width = "" if at is None else f"{factor * at.half_width:.3g}"
             ranks = (f"{whole.spearman:.2f}", f"{whole.spearman_of_values:.2f}")
-            cells = [coverage_cell(whole, 0.9), *ranks, f"{factor * whole.rmse:.3g}", width]
+            cells = [coverage_cell(whole), *ranks, f"{factor * whole.rmse:.3g}", width]
             record: dict[str, object] = {
                 "set": one.label,
                 "quantity": quantity,

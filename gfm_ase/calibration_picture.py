@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 COLOURS = ("#1f5fa8", "#c4561c", "#2f8f5b", "#8a4f9e", "#a88a1f", "#4aa3b5")
 RAW = "0.55"
 BINS = 12
+FEW = 600
+"""Values that are drawn as points; more, as hexagons."""
 LEVEL = 0.9
 PANELS = 3
 NAMES = {"energy": "energy of a structure", "forces": "force components", "stress": "stress components"}
@@ -93,19 +95,13 @@ def _errors(axis: Any, name: str, drawn: Mapping[str, tuple[Sample, dict[float, 
     unit, factor = UNITS[name][1:]
     pairs = [(standard_deviation(widths_L), np.abs(sample.error)) for sample, widths_L in drawn.values()]
     sigma, error = (factor * np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    low = np.quantile(error, 0.02) if np.quantile(error, 0.02) > 0 else error[error > 0].min(initial=1e-12)
-    shown = error > low / 3
-    axis.hexbin(
-        sigma[shown],
-        error[shown],
-        xscale="log",
-        yscale="log",
-        gridsize=45,
-        mincnt=1,
-        cmap="Blues",
-        bins="log",
-        linewidths=0.1,
-    )
+    low = float(max(np.quantile(error, 0.02), error.max() / 1e4, 1e-12)) / 3
+    shown = np.maximum(error, low)
+    if len(error) > FEW:
+        settings = {"xscale": "log", "yscale": "log", "gridsize": 45, "mincnt": 1, "cmap": "Blues", "bins": "log"}
+        axis.hexbin(sigma, shown, linewidths=0.1, **settings)
+    else:
+        axis.loglog(sigma, shown, ".", color="#1f5fa8", alpha=0.5, markersize=4)
     ends = np.array([sigma.min(), sigma.max()])
     edges = np.quantile(sigma, np.linspace(0, 1, BINS + 1))
     bins = [(sigma >= low_edge) & (sigma <= high_edge) for low_edge, high_edge in pairwise(edges)]
@@ -122,7 +118,8 @@ def _errors(axis: Any, name: str, drawn: Mapping[str, tuple[Sample, dict[float, 
             label=f"{100 * share:g} % of errors below",
         )
     axis.plot([], [], "--", color=RAW, linewidth=0.8, label="of normal errors")
-    axis.set(xlabel=f"calibrated standard deviation, {unit}", ylabel=f"|error|, {unit}", ylim=(low / 3, None))
+    axis.set(xlabel=f"calibrated standard deviation, {unit}", ylabel=f"|error|, {unit}", ylim=(low, None))
+    _decades(axis)
     axis.legend(fontsize=8, loc="upper left", frameon=False)
 
 
@@ -148,7 +145,18 @@ def _bars(axis: Any, measures: Mapping[str, Mapping[str, Measures]]) -> None:
     axis.axvline(100 * LEVEL, color="0.2", linewidth=1, linestyle="--")
     axis.set_yticks(places, [row[0] for row in rows], fontsize=8)
     lowest = min([80.0, *(100 * row[1].low - 2 for row in rows)])
-    axis.set(xlim=(lowest, 100), xlabel=f"% of errors inside intervals of {100 * LEVEL:g} %")
+    axis.set(xlim=(lowest, 100), ylim=(min(-0.5, len(rows) - 4.5), len(rows) - 0.5))
+    axis.set(xlabel=f"% of errors inside intervals of {100 * LEVEL:g} %")
+
+
+def _decades(axis: Any) -> None:
+    """Labels at 1, 2 and 5 of each decade, so that they do not run into each other."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        one.set_major_formatter(FormatStrFormatter("%g"))
+        one.set_minor_formatter(NullFormatter())
 
 
 def _colours(count: int) -> list[str]:

@@ -192,7 +192,8 @@ def _tell(found: Found, calibration: HeadCalibration, reports: Sequence[Path], c
         if path.suffix.lower() == ".json":
             write_json(path, {found.head: as_json(measures)})
         else:
-            save_figure(calibration_figure({found.head: (found.samples, None)}, found.head), path)
+            title = f"{found.head}: each fifth, calibrated by the others"
+            save_figure(calibration_figure({found.head: (found.samples, None)}, title), path)
         announce(console, f"Report: {path}")
 
 

@@ -121,7 +121,8 @@ def _uncertainties(
         from gfm_ase.calibration_picture import calibration_figure
         from gfm_ase.plots import save_figure
 
-        save_figure(calibration_figure({head: (samples, calibration)}, f"{head}, {what}"), picture)
+        drawn = "each fifth, calibrated by the others" if calibration is None else what
+        save_figure(calibration_figure({head: (samples, calibration)}, f"{head}: {drawn}"), picture)
         announce(console, f"Reliability: {picture}")
     return as_errors(found)
 

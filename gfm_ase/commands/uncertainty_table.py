@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -18,34 +17,32 @@ UNITS: dict[str, tuple[str, str, float]] = {
     "stress": ("eV_per_A3", "GPa", 160.21766208),
 }
 
-SHOWN = (0.5, 0.9, 0.95)
-"""Coverages of the table; a row has those that were calibrated."""
+LEVEL = 0.9
+"""The coverage that the table is about; the other levels stand in JSON files and pictures."""
 
 
-def uncertainty_table(measures: Measured, title: str, shown: Sequence[float] = SHOWN) -> Table:
+def uncertainty_table(measures: Measured, title: str) -> Table:
     """Coverage with its 90 % band, rank correlation with the true error, error, half-width; by quantity and element."""
     table = Table(title=title, title_justify="left")
-    for column in ("quantity", "of", "structures"):
-        table.add_column(column, justify="left" if column != "structures" else "right")
-    for column in (*(f"{100 * level:g} % hold" for level in shown), "Spearman", "RMSE", "half-width"):
+    for column in ("quantity", "of"):
+        table.add_column(column)
+    for column in ("n", f"{100 * LEVEL:g} % hold", "95 %", "Spearman", "RMSE", "width"):
         table.add_column(column, justify="right")
     for quantity, groups in measures.items():
         _, unit, factor = UNITS[quantity]
         for which, one in groups.items():
-            cells = [coverage_cell(one, level) for level in shown]
-            at = one.at(0.9)
-            width = "" if at is None else f"{factor * at.half_width:.3g}"
-            rank = f"{one.spearman:.2f}"
-            table.add_row(
-                f"{quantity}, {unit}", which, f"{one.structures:,}", *cells, rank, f"{factor * one.rmse:.3g}", width
-            )
+            at, other = one.at(LEVEL), one.at(0.95)
+            cells = [f"{one.structures:,}", coverage_cell(one), "" if other is None else f"{100 * other.found:.1f}"]
+            cells += [f"{one.spearman:.2f}", f"{factor * one.rmse:.3g}"]
+            cells.append("" if at is None else f"± {factor * at.half_width:.3g}")
+            table.add_row(f"{quantity}, {unit}", which, *cells)
     return table
 
 
-def coverage_cell(one: Measures, level: float) -> str:
-    """Share of errors inside, in per cent, and its band; nothing where the level was not calibrated."""
-    at = one.at(level)
-    return "" if at is None else f"{100 * at.found:.1f} ({100 * at.low:.1f}-{100 * at.high:.1f})"
+def coverage_cell(one: Measures) -> str:
+    """Share of errors inside intervals of 90 %, in per cent, ± half a 90 % band; nothing where there are none."""
+    at = one.at(LEVEL)
+    return "" if at is None else f"{100 * at.found:.1f} ± {50 * (at.high - at.low):.1f}"
 
 
 def as_errors(measures: Measured) -> dict[str, float]:
