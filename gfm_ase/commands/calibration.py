@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from potentials.manifest import Manifest
     from potentials.potential import Potential
     from train.calibration.samples import Samples
+    from train.frame import Frame
 
 HELD_BACK: TypeAlias = Annotated[
     list[Path],
@@ -48,6 +49,15 @@ COVERAGE: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+GROUP: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        help="Key in info that frames which belong together share, such as those of one trajectory or composition: they"
+        " count as one structure.",
+        show_default=False,
+    ),
+]
 REPORT: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(
@@ -66,6 +76,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     training: TRAINING = None,
     output: OUTPUT = None,
     coverage: COVERAGE = None,
+    group: GROUP = None,
     report: REPORT = None,
     energy_key: ENERGY_KEY = None,
     forces_key: FORCES_KEY = None,
@@ -86,7 +97,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     path = output or checkpoint.with_name(f"{checkpoint.stem}_calibrated{checkpoint.suffix}")
     _check_paths(path, report or [])
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
-    files = Files(structures, training or [], {name: key for name, key in keys.items() if key is not None})
+    files = Files(structures, training or [], {name: key for name, key in keys.items() if key is not None}, group)
     console = Console()
     found = _predict(checkpoint, files, head, (device, dtype), console)
     calibration = fit_calibration(found.samples, coverage=coverage or (), fingerprint=found.fingerprint)
@@ -102,11 +113,12 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
 @dataclass(frozen=True)
 class Files:
-    """What is read: structures to calibrate by, those that were learnt from, keys of labels."""
+    """What is read: structures to calibrate by, those that were learnt from, keys of labels, key of groups."""
 
     structures: Sequence[Path]
     training: Sequence[Path]
     keys: dict[str, str]
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ def _predict(
     from gfm_ase.loading import load
     from potentials.calibration import UNCERTAINTY
     from train.calibration.last_layer import with_uncertainties
-    from train.calibration.samples import sample
+    from train.calibration.samples import grouped, sample
     from train.calibration.separate import check_held_back
     from train.progress import Reporter
     from train.structures import Held
@@ -148,10 +160,11 @@ def _predict(
     potential, fitted = loaded.potential.only(name), None
     with Reporter(console).reading() as progress:
         read = partial(read_labelled, potential, progress=progress)
-        structures, training = (
-            Held(read({"name": name, "train": tuple(map(str, paths)), **files.keys})) if paths else Held([])
-            for paths in (files.structures, files.training)
-        )
+        settings = {"name": name, "train": tuple(map(str, files.structures)), **files.keys}
+        groups: list[str] = []
+        structures = Held(read(settings, seen=lambda frame: groups.append(_group(frame, files.group))))
+        settings["train"] = tuple(map(str, files.training))
+        training = Held(read(settings)) if files.training else Held([])
         for note in check_held_back(structures, training, loaded.manifest.heads[name].fingerprints):
             console.print(f"[yellow]{note}[/yellow]", highlight=False)
         with torch.no_grad():
@@ -159,8 +172,18 @@ def _predict(
         if not knows:
             fitted = with_uncertainties(loaded.potential, name, training, progress=progress)
             potential = fitted.only(name)
-        samples = sample(potential, structures, device=potential.device, progress=progress)
+        samples = grouped(sample(potential, structures, device=potential.device, progress=progress), groups)
     return Found(name, samples, structures.fingerprint(), loaded.manifest, fitted)
+
+
+def _group(frame: Frame, key: str | None) -> str:
+    """What the frame belongs to: itself, where there is no key."""
+    if key is None:
+        return frame.source
+    if key not in frame.atoms.info:
+        there = ", ".join(sorted(frame.atoms.info)) or "nothing"
+        raise ValueError(f"{frame.source}: --group {key}: info has no such key; it has {there}")
+    return str(frame.atoms.info[key])
 
 
 def _check_paths(output: Path, reports: Sequence[Path]) -> None:

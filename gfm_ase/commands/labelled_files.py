@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from train.frame import Frame
     from train.labelled import Labelled
 
 
@@ -15,6 +16,7 @@ def read_labelled(
     *,
     outputs: Sequence[Any] = (),
     progress: Callable[[str, int, int | None], None] | None = None,
+    seen: Callable[[Frame], None] = lambda _: None,
 ) -> list[Labelled]:
     """The structures of files with their graphs and labels.
 
@@ -23,6 +25,7 @@ def read_labelled(
         settings: of a data set: `name` (the head), `train` (the files), keys.
         outputs: quantities beyond energy, forces and stress.
         progress: told what is done.
+        seen: given each frame.
 
     Raises:
         ValueError: as `read_frames`; an element that the head has never seen.
@@ -34,5 +37,6 @@ def read_labelled(
 
     frames = read_frames(DatasetConfig.model_validate(settings), "train", outputs=outputs, progress=progress)
     for frame in frames:
+        seen(frame)
         check_elements_known(frame.atoms, potential.references, settings["name"], frame.source)
     return [label(frame, potential.cutoff, outputs=outputs) for frame in frames]
