@@ -168,8 +168,9 @@ def _predict(
         for note in check_held_back(structures, training, loaded.manifest.heads[name].fingerprints):
             console.print(f"[yellow]{note}[/yellow]", highlight=False)
         with torch.no_grad():
-            knows = not {*UNCERTAINTY.values()}.isdisjoint(potential(structures[0].graph.to(potential.device)))
-        if not knows:
+            first = potential(structures[0].graph.to(potential.device))
+        # a last layer that was fitted for other heads says NaN of this one
+        if all(name not in first or bool(first[name].isnan().any()) for name in UNCERTAINTY.values()):
             fitted = with_uncertainties(loaded.potential, name, training, progress=progress)
             potential = fitted.only(name)
         samples = grouped(sample(potential, structures, device=potential.device, progress=progress), groups)

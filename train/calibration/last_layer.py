@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
+
+import torch
 
 from potentials.potential import Potential
 from train.data import Dataset
+from train.last_layer_fit import fit_last_layer
 from train.structures import Structures
 
 
@@ -34,8 +35,12 @@ def with_uncertainties(
             "this potential gives no uncertainties; name the files it was trained on by --training, from which its last"
             " layer gets some, or calibrate an ensemble"
         )
-    if find_spec("train.last_layer_fit") is None:
-        raise ValueError("this version cannot fit uncertainties of a last layer; calibrate an ensemble")
-    dataset = Dataset.of(head, potential.head_index(head), {"train": training})
-    fitted: Potential = import_module("train.last_layer_fit").fit_last_layer(potential, [dataset], progress=progress)
+    row = potential.head_index(head)
+    fitted = fit_last_layer(potential, [Dataset.of(head, row, {"train": training})], progress=progress)
+    if potential.last_layer is not None and fitted.last_layer is not None:  # what other heads know stays
+        known = potential.last_layer.state_dict()
+        with torch.no_grad():
+            for name, value in fitted.last_layer.state_dict().items():
+                known[name] = torch.cat([known[name][:row], value[row : row + 1], known[name][row + 1 :]])
+        fitted.last_layer.load_state_dict(known, strict=True)
     return fitted
