@@ -125,7 +125,7 @@ def demo(folder: Path) -> Iterator[Case]:
     for name in ("molecules_gfn2", "metals_emt"):
         parts = [folder / "data" / f"{name}_{split}.extxyz" for split in ("train", "valid", "test")]
         if members:
-            yield Case(name, name, members, parts[:1], parts[1:2], {"test": parts[2:]}, group="group")
+            yield Case(name, name, members, parts[:1], parts[1:], group="group")
 
 
 def checkpoints(folder: Path, name: str) -> list[Path]:
