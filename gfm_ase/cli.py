@@ -15,6 +15,7 @@ from rich.text import Text
 from gfm_ase._version import __version__
 from gfm_ase.commands import data
 from gfm_ase.commands.analyse import analyse
+from gfm_ase.commands.calibration import calibrate
 from gfm_ase.commands.compare import compare
 from gfm_ase.commands.doctor import doctor
 from gfm_ase.commands.evaluation import evaluate
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "plan": plan,
     "evaluate": evaluate,
+    "calibrate": calibrate,
     "md": md,
     "analyse": analyse,
     "relax": relax,

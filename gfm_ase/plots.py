@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 AXES = {"energy": ("energy, eV/atom", 1.0), "forces": ("force components, eV/Å", 1.0), "stress": ("stress, GPa", GPA)}
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Any]]:
-    """A figure with axes side by side, without any window.
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Any]]:
+    """A figure with axes side by side, row after row, without any window.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -25,8 +25,8 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
     except ImportError:
         raise ValueError("plots need the extra: pip install gfm-ase[report]") from None
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.flat)
 
 
 def parity_figure(pairs: Mapping[str, Any], title: str) -> Figure:

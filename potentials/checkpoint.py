@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from potentials.calibration import HeadCalibration
 from potentials.durable import replaced
 from potentials.manifest import DTYPES, FORMAT_VERSION, Manifest, golden_structure
 from potentials.potential import Potential
@@ -103,6 +104,29 @@ def load_checkpoint(path: Path | str) -> tuple[Potential, Manifest]:
     potential = potential.eval().requires_grad_(requires_grad=False)
     _check_golden(path, potential, manifest)
     return potential, manifest
+
+
+def save_calibrated(path: Path | str, checkpoint: Path | str, head: str, calibration: HeadCalibration) -> None:
+    """Write a checkpoint again, its weights as they are, with the calibration of one head; those of others stay.
+
+    Args:
+        path: to write; complete under its name or not there at all. It may be the checkpoint itself.
+        checkpoint: to read.
+        head: whose calibration it is.
+        calibration: see `train.calibration`.
+
+    Raises:
+        CheckpointError: as `read_manifest`.
+    """
+    content, tensors = _upgrade(checkpoint, _read(checkpoint))
+    manifest = _parse(checkpoint, content)
+    assert head in manifest.heads, head
+    text = manifest.model_copy(update={"calibration": {**manifest.calibration, head: calibration}}).model_dump_json()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as beside:
+        save_file(tensors, beside, metadata={KEY: text, DIGEST: _digest(text, tensors)})
+        beside.chmod(0o644)
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

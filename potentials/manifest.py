@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
+from potentials.calibration import HeadCalibration
 from potentials.potential import Potential, PotentialConfig
 from potentials.quantities import TRAINABLE
 from potentials.structures import graph_from_atoms
@@ -108,6 +109,7 @@ class Manifest(_Record):
         heads: by name, in the order of their indices.
         golden: structures that are computed again at load and must agree.
         training: how it was trained, for people to read.
+        calibration: of heads whose uncertainties were calibrated, by name.
     """
 
     format_version: Literal[2] = 2
@@ -119,6 +121,7 @@ class Manifest(_Record):
     heads: dict[str, HeadRecord]
     golden: list[GoldenStructure]
     training: dict[str, Any] = {}
+    calibration: dict[str, HeadCalibration] = {}
 
     @property
     def identity(self) -> str:

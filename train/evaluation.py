@@ -142,6 +142,7 @@ def predict(
     outputs: Sequence[Quantity] = (),
     max_atoms: int = 2000,
     progress: Callable[[str, int, int | None], None] | None = None,
+    also: Callable[[Labelled, Mapping[str, Tensor]], None] | None = None,
 ) -> Predictions:
     """Predictions of all structures.
 
@@ -152,11 +153,15 @@ def predict(
         outputs: quantities beyond energy, forces and stress.
         max_atoms: atoms evaluated at once.
         progress: told how many structures are done.
+        also: given every batch and what was predicted of it.
     """
     predictions, done = Predictions(outputs), 0
     for batch in batches(structures, max_atoms, references.e0_DZ.device):
         with torch.no_grad():
-            predictions.add(batch, evaluate(batch.graph), references)
+            results = evaluate(batch.graph)
+        predictions.add(batch, results, references)
+        if also is not None:
+            also(batch, results)
         done += batch.graph.n_graphs
         if progress is not None:
             progress("predicting", done, len(structures))

@@ -28,6 +28,14 @@ LABEL: TypeAlias = Annotated[
     ),
 ]
 JSON: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the errors to this JSON file.")]
+RELIABILITY: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--reliability",
+        help="Draw coverage of the uncertainties, and errors against them (.png, .svg or .pdf).",
+        show_default=False,
+    ),
+]
 PLOT: TypeAlias = Annotated[
     Path | None, typer.Option("--plot", help="Draw predictions against references (.png, .svg or .pdf).")
 ]
@@ -43,46 +51,80 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     label: LABEL = None,
     json_file: JSON = None,
     plot: PLOT = None,
+    reliability: RELIABILITY = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
 ) -> None:
     """Compare a checkpoint with labelled structures: energies, forces, stress and outputs, beside trivial predictors.
 
-    Labels are in eV and Å with ASE's stress sign; structures lacking a label count for the others.
+    Labels are in eV and Å with ASE's stress sign; structures lacking a label count for the others. Where the potential
+    knows its uncertainty, coverage and rank correlation with the true errors are told too: of calibrated intervals, or
+    of the uncertainty as a standard deviation where the checkpoint was not calibrated.
 
     Example: gfm-ase evaluate model.safetensors test.extxyz --head acac --plot parity.png
     """
-    from gfm_ase.calculator import check_elements_known, choose_head
+    from gfm_ase.calculator import choose_head
+    from gfm_ase.commands.labelled_files import read_labelled
     from gfm_ase.loading import load
-    from train.config import DatasetConfig
-    from train.data import label as labelled_graph
+    from train.calibration.samples import Gathering
     from train.evaluation import predict
     from train.journal import write_json
     from train.progress import Reporter
-    from train.reading import read_frames
 
-    _check_outputs(json_file, plot)
+    _check_outputs(json_file, plot, reliability)
     loaded = load(checkpoint, device=device, dtype=dtype)
     name = choose_head(loaded.potential, head)
     potential = loaded.potential.only(name)
     rows = [*potential.trained_outputs(name).values()]
     keys: dict[str, Any] = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
     labels = _label_keys(label or [], [row.name for row in rows])
-    files = DatasetConfig(name=name, train=tuple(map(str, structures)), labels=labels, **keys)
+    files = {"name": name, "train": tuple(map(str, structures)), "labels": labels, **keys}
+    uncertain = Gathering()
     with Reporter(console := Console()).reading() as progress:
-        frames = read_frames(files, "train", outputs=rows, progress=progress)
-        for frame in frames:
-            check_elements_known(frame.atoms, potential.references, name, frame.source)
-        labelled = [labelled_graph(frame, potential.cutoff, outputs=rows) for frame in frames]
-        predictions = predict(potential, potential.references, labelled, outputs=rows, progress=progress)
+        labelled = read_labelled(potential, files, outputs=rows, progress=progress)
+        predictions = predict(
+            potential, potential.references, labelled, outputs=rows, progress=progress, also=uncertain.add
+        )
     _warn(console, loaded.manifest.heads[name])
     console.print(errors_table(errors := {name: predictions.errors()}, f"{len(labelled)} structures"))
+    errors[name] |= _uncertainties(
+        uncertain.samples(), loaded.manifest.calibration.get(name), name, reliability, console
+    )
     if json_file:
         write_json(json_file, errors)
         announce(console, f"Errors: {json_file}")
     if plot is not None:
         _draw(plot, predictions.pairs(), name)
         announce(console, f"Plot: {plot}")
+
+
+def _uncertainties(
+    samples: Any, calibration: Any, head: str, picture: Path | None, console: Console
+) -> dict[str, float]:
+    """Tell of the uncertainties, and return what was found by name; nothing where there are none.
+
+    Raises:
+        ValueError: they are to be drawn and there are none.
+    """
+    if not samples:
+        if picture is not None:
+            raise ValueError(
+                "--reliability: this potential gives no uncertainties of what the structures have labels of"
+            )
+        return {}
+    from gfm_ase.commands.uncertainty_table import as_errors, uncertainty_table
+    from train.calibration.measures import measure
+
+    what = "as standard deviations: not calibrated" if calibration is None else "calibrated intervals"
+    console.print(uncertainty_table(found := measure(samples, calibration), f"Uncertainties, {what}"))
+    if picture is not None:
+        from gfm_ase.calibration_picture import calibration_figure
+        from gfm_ase.plots import save_figure
+
+        drawn = "each fifth, calibrated by the others" if calibration is None else what
+        save_figure(calibration_figure({head: (samples, calibration)}, f"{head}: {drawn}"), picture)
+        announce(console, f"Reliability: {picture}")
+    return as_errors(found)
 
 
 def _warn(console: Console, head: Any) -> None:
@@ -107,17 +149,18 @@ def _label_keys(given: list[str], outputs: list[str]) -> dict[str, Any]:
     return labels
 
 
-def _check_outputs(json_file: Path | None, plot: Path | None) -> None:
+def _check_outputs(json_file: Path | None, *pictures: Path | None) -> None:
     """Before the minutes that the predictions may take."""
     from md_workflows.durable import check_directory
 
-    for path in (json_file, plot):
+    for path in (json_file, *pictures):
         if path is not None:
             check_directory(path)
-    if plot is not None:
-        from gfm_ase.plots import check_picture
+    for picture in pictures:
+        if picture is not None:
+            from gfm_ase.plots import check_picture
 
-        check_picture(plot)
+            check_picture(picture)
 
 
 def _draw(path: Path, pairs: Any, title: str) -> None:
