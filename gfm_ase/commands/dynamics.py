@@ -69,7 +69,7 @@ REPORT: TypeAlias = Annotated[
     typer.Option(
         "--report",
         help="Observe the run, and write tables beside the trajectory (NAME.rdf.csv, ...): by commas, temperature, "
-        "energy, pressure, rdf, msd, vacf.",
+        "energy, pressure, rdf, msd, vacf, uncertainty.",
         show_default=False,
     ),
 ]

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 LEAST_WINDOW = 10
 PART_OF_FRAMES = 10
 """By default correlations reach a tenth of the trajectory, which leaves ten blocks to tell an error from."""
+DOUBTS = ("energy_uncertainty_eV", "uncertainty_eV_per_A")
+"""Columns of the series that only frames with uncertainties have."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,9 @@ class _Series:
         if moving and snapshot.stress is not None and snapshot.system.pbc.all():
             pressure = float(sum(tensor[:3].mean() for tensor in pressure_tensors(snapshot)))
         volume = abs(float(np.linalg.det(snapshot.cell))) or unknown
-        self._rows.append(
-            (snapshot.step, snapshot.time_fs, potential, kinetic, potential + kinetic, temperature, pressure, volume)
-        )
+        energies = (potential, kinetic, potential + kinetic)
+        doubts = [unknown if one is None else one for one in (snapshot.energy_uncertainty, snapshot.uncertainty)]
+        self._rows.append((snapshot.step, snapshot.time_fs, *energies, temperature, pressure, volume, *doubts))
 
     def table(self) -> Table:
         names = (
@@ -154,9 +156,11 @@ class _Series:
             "temperature_K",
             "pressure_GPa",
             "volume_A3",
+            *DOUBTS,
         )
         table: dict[str, Any] = {
             name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=True)
         }
         table["step"] = table["step"].astype(np.int64)
-        return table
+        unknown = [name for name in DOUBTS if np.isnan(table[name]).all()]
+        return {name: column for name, column in table.items() if name not in unknown}
