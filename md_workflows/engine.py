@@ -99,7 +99,7 @@ def relax_many(
 def _kept(outcomes: Iterable[Outcome], candidates: CandidateFile | None) -> Iterator[Outcome]:
     for outcome in outcomes:
         if outcome.result is not None:
-            keep_relaxed(outcome.result.atoms, candidates, source=outcome.index, step=outcome.result.steps)
+            keep_relaxed(outcome.result, candidates, f"structure_{outcome.index}")
         yield outcome
 
 

@@ -254,7 +254,7 @@ def _doubt(atoms: Atoms, settings: MDSettings, files: MDFiles, reporting: Report
     if settings.uncertainty is not None:
         settings.uncertainty.check_known(given, name)
     reporting.check_uncertainty(given, name)
-    source = str(atoms.symbols) if files.trajectory is None else files.trajectory.name
+    source = f"run_of_{atoms.symbols}" if files.trajectory is None else files.trajectory.name
     keep = CandidateFile(files.candidates).append
     return Doubt(atoms, settings.uncertainty, settings.timestep_fs, Keeper(keep, source), known)
 

@@ -105,7 +105,7 @@ def relax(
     usual = None if trajectory is None else Path(trajectory).with_suffix(".candidates.extxyz")
     candidates = new_candidates(chosen.uncertainty, usual)
     result = relaxed(atoms, chosen, calculator, trajectory, progress)
-    keep_relaxed(result.atoms, candidates, source=str(trajectory or atoms.symbols), step=result.steps)
+    keep_relaxed(result, candidates, str(trajectory or f"relaxation_of_{atoms.symbols}"))
     return result
 
 
@@ -149,10 +149,10 @@ def new_candidates(policy: UncertaintyPolicy | None, usual: Path | None) -> Cand
     return CandidateFile(path)
 
 
-def keep_relaxed(atoms: Atoms, candidates: CandidateFile | None, **info: str | float) -> None:
-    """Append a structure that came out of a relaxation and is above the limit."""
-    if candidates is not None and atoms.info.get(MARK):
-        candidates.append(candidate(atoms, **info))
+def keep_relaxed(result: RelaxResult, candidates: CandidateFile | None, source: str) -> None:
+    """Append what came out of a relaxation and is above the limit."""
+    if candidates is not None and result.atoms.info.get(MARK):
+        candidates.append(candidate(result.atoms, source=source, step=result.steps))
 
 
 def _observer(

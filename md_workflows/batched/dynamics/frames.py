@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,11 +70,13 @@ def outcome_of(given: Sequence[Atoms], gone: Gone, fleet: Fleet | None) -> MDOut
     )
 
 
-def candidates_of(given: Sequence[Atoms], fleet: Fleet, rows: Sequence[int]) -> list[Atoms]:
-    """The structures of `rows` for labelling: where they come from, uncertainties, and no energies and forces."""
+def candidates_of(
+    given: Sequence[Atoms], fleet: Fleet, rows: Sequence[int], source: Callable[[int], str]
+) -> list[Atoms]:
+    """The structures of `rows` for labelling: their source, by key, uncertainties, and no energies and forces."""
     kelvin = temperature(fleet)
     found = []
     for frame, row in zip(frames_of(given, fleet, rows), rows, strict=True):
-        source = f"{int(fleet.graph['key'][row]):06d}"
-        found.append(candidate(frame, source=source, temperature_K=float(kelvin[row])))
+        key = int(fleet.graph["key"][row])
+        found.append(candidate(frame, source=source(key), temperature_K=float(kelvin[row])))
     return found

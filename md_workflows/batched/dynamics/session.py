@@ -69,6 +69,11 @@ class Asked:
             raise ValueError(f"the runs of one call have one file of candidates, these have {sorted(map(str, paths))}.")
         return next(iter(paths), None)
 
+    def source(self, key: int) -> str:
+        """Where a candidate of this run comes from: the name of its frames, where there are any."""
+        frames = None if self.files is None else self.files.frames_of(key)
+        return f"run_{key:06d}" if frames is None else frames.name
+
     def fresh(self) -> BatchState:
         """The state before anything has begun."""
         reporting = Reporting(self.reporters)
@@ -229,7 +234,7 @@ class Session:
 
     def keep(self, fleet: Fleet, rows: list[int]) -> None:
         """Keep the present structures of these rows for labelling."""
-        for structure in candidates_of(self.asked.structures, fleet, rows):
+        for structure in candidates_of(self.asked.structures, fleet, rows, self.asked.source):
             self._candidates.append(structure)
 
     def log(self, fleet: Fleet, rows: list[int]) -> None:
