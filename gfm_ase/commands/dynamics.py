@@ -93,10 +93,6 @@ MIN_DISTANCE: TypeAlias = Annotated[
 TOO_HOT: TypeAlias = Annotated[
     float | None, typer.Option("--max-temperature-K", help="Stop a run whose temperature is above this.")
 ]
-MAX_UNCERTAINTY: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--max-uncertainty", help="Stop a run whose uncertainty is above this; needs a model that tells it."),
-]
 
 
 def schedule(option: str, text: str | None, steps: int) -> Any:
