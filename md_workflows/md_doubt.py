@@ -53,6 +53,7 @@ class Doubt:
         known: dict[str, Any],
     ) -> None:
         self._atoms, self._policy, self._timestep_fs, self._keeper = atoms, policy, timestep_fs, keeper
+        self._value = 0.0  # of the step that was judged last
         self._above, self._kept = int(known.get("above", 0)), int(known.get("kept", 0))
         self._largest, self._last = float(known.get("largest", 0.0)), known.get("last")
 
@@ -60,7 +61,9 @@ class Doubt:
         """Mark the atoms; returns why the run has to stop, empty where it goes on."""
         if self._policy is None:
             return ""
-        reason = self._policy.judge(self._atoms)
+        known = uncertainties_of(self._atoms)
+        self._value = known.get(self._policy.output, 0.0)
+        reason = self._policy.judge(self._atoms, known)
         if not reason or self._policy.action != "stop":
             return ""
         self._count()
@@ -82,7 +85,7 @@ class Doubt:
         """Count the present step."""
         assert self._policy is not None
         self._above += self._atoms.info[MARK]
-        self._largest = max(self._largest, uncertainties_of(self._atoms).get(self._policy.output, 0.0))
+        self._largest = max(self._largest, self._value)
 
     def _write(self, step: int) -> None:
         told = {"step": step, "time_fs": step * self._timestep_fs}

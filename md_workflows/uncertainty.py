@@ -85,9 +85,10 @@ class UncertaintyPolicy(Settings):
         name = self.output.replace("_", " ")
         return f"the model's {name} reached {value:.4g} {unit}{where}, more than {self.limit:g}"
 
-    def judge(self, frame: Atoms) -> str:
-        """Mark a frame that holds uncertainties; returns what is told where it is above the limit."""
-        known = uncertainties_of(frame)
+    def judge(self, frame: Atoms, known: Mapping[str, Any] | None = None) -> str:
+        """Mark a frame that holds uncertainties, or of which they are `known`; tells where it is above the limit."""
+        if known is None:
+            known = uncertainties_of(frame)
         value = known.get(self.output, float("nan"))
         frame.info[MARK] = self.above(value)
         if not frame.info[MARK]:

@@ -110,7 +110,7 @@ class Table:
             if found.get("run") == run and found.get("screening", "") == searchable(self._scope):
                 texts = (found.get(name, "") for name in ("measured", "unmeasured", "duplicate_of"))
                 doubted = any(column.name in found for column in DOUBTS.values())
-                yield unique, Known(number, Status(found["status"]), found["content"][1:], *texts, doubted)
+                yield unique, Known(number, Status(found["status"]), found["content"][1:], *texts, doubted=doubted)
 
     def number(self, run: str, identifier: str) -> int:
         """The number of a row that is there."""

@@ -235,3 +235,14 @@ def test_uncertainties_of_a_calculator_are_found_without_being_declared() -> Non
     ]
     assert list(given_uncertainties(Declares(), structures())) == ["uncertainty"]
     assert given_uncertainties(Refuses(), structures()) == given_uncertainties(EMT(), structures()) == {}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_each_run_has_its_own_report(kind: str, tmp_path: Path) -> None:
+    """Looks at steps 0, 10 and 20: the mean of a straight line is that at step 10."""
+    chosen = settings().model_copy(update={"uncertainty": None})
+    for outcome in run(tmp_path / "many", MODELS[kind](), chosen, reporters=["uncertainty"]):
+        (finding,) = outcome.reports["uncertainty"].findings()
+        assert finding.value == pytest.approx(1 + 10 * SPEEDS[outcome.index])
+        assert outcome.doubts is None
+        assert (tmp_path / "many" / f"{outcome.index:06d}.uncertainty.csv").exists()
