@@ -56,7 +56,8 @@ def analyse(
 ) -> Analysis:
     """Run reporters over the frames of a trajectory, one frame at a time.
 
-    reports: names of REPORTERS; None takes all that the frames allow and tells which were left out. settings: of
+    reports: names of REPORTERS; None takes all that the frames allow and tells which were left out, but for that on
+    uncertainties, which is there where the first frame has them. settings: of
     reporters by name, as in {"rdf": {"cutoff": 6.0}}.
 
     Raises:
@@ -74,6 +75,7 @@ def analyse(
     for done, snapshot in enumerate(source, start=1):
         if done == 1:
             system = snapshot.system
+            reporters = reporters if asked else _expected(reporters, snapshot)
             left_out = _unfit(reporters, snapshot, asked=asked)
         known_system(snapshot.system, system, str(source.path))
         series.add(snapshot)
@@ -105,6 +107,11 @@ def _built(name: str, n_frames: int, settings: Mapping[str, Any]) -> Reporter:
             )
         values.setdefault("window", min(max(n_frames // PART_OF_FRAMES, LEAST_WINDOW), max(n_frames - 1, 2)))
     return build_reporter({"name": name, **values})
+
+
+def _expected(reporters: list[Reporter], snapshot: Snapshot) -> list[Reporter]:
+    """Without those on uncertainties where there are none, as of most potentials: nothing that one would miss."""
+    return [one for one in reporters if "uncertainty" not in one.needs or snapshot.uncertainty is not None]
 
 
 def _unfit(reporters: Sequence[Reporter], snapshot: Snapshot, *, asked: bool) -> dict[str, str]:

@@ -227,4 +227,6 @@ def test_reports_and_analysis_of_uncertainties(tmp_path: Path) -> None:
     run_md(bulk("Cu"), settings(None), calculator=EMT(), files=tmp_path / "cu.extxyz")
     plain = analyse(Source(tmp_path / "cu.extxyz"))
     assert "uncertainty_eV_per_A" not in plain.tables["series"]
-    assert "needs uncertainties, which a single potential may not give" in plain.left_out["uncertainty"]
+    assert "uncertainty" not in {**plain.tables, **plain.left_out}
+    with pytest.raises(ValueError, match="needs uncertainties, which a single potential may not give: the frames have"):
+        analyse(Source(tmp_path / "cu.extxyz"), ["uncertainty"])
