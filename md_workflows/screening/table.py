@@ -108,9 +108,10 @@ class Table:
         """Stream the rows of `run` that are there, each with its unique id, in the order of their numbers."""
         for number, unique, found in self._reader.scan():
             if found.get("run") == run and found.get("screening", "") == searchable(self._scope):
-                texts = (found.get(name, "") for name in ("measured", "unmeasured", "duplicate_of"))
+                measured, unmeasured, twin = (found.get(key, "") for key in ("measured", "unmeasured", "duplicate_of"))
                 doubted = any(column.name in found for column in DOUBTS.values())
-                yield unique, Known(number, Status(found["status"]), found["content"][1:], *texts, doubted=doubted)
+                status, content = Status(found["status"]), found["content"][1:]
+                yield unique, Known(number, status, content, measured, unmeasured, twin, doubted)
 
     def number(self, run: str, identifier: str) -> int:
         """The number of a row that is there."""

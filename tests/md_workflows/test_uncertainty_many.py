@@ -12,17 +12,30 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.io import read
 
-from md_workflows import MDSettings, MDStoppedError, UncertaintyPolicy, run_md, run_md_many, uncertainties_of
+from gfm_ase.calculator import without_gradients
+from md_workflows import (
+    BatchFiles,
+    MDSettings,
+    MDStoppedError,
+    UncertaintyPolicy,
+    read_h5,
+    run_md,
+    run_md_many,
+    uncertainties_of,
+)
 from md_workflows.batched.ase_model import given_uncertainties
 from md_workflows.batched.fleet import fleet_of
 from md_workflows.batched.models import GraphModel
 from md_workflows.md_many import MDOutcome
+from potentials.structures import graph_from_atoms
 from tests.md_workflows.doubtful import Free, flying, free_model
 from tests.md_workflows.test_md_many import ordered
 from tests.md_workflows.test_uncertainty_md import Killed
+from tests.potentials.test_last_layer import lively
 
 SPEEDS = (0.05, 0.02, 0.11, 0.0, 0.07)
 LIMIT = 1.52
@@ -246,3 +259,23 @@ def test_each_run_has_its_own_report(kind: str, tmp_path: Path) -> None:
         assert finding.value == pytest.approx(1 + 10 * SPEEDS[outcome.index])
         assert outcome.doubts is None
         assert (tmp_path / "many" / f"{outcome.index:06d}.uncertainty.csv").exists()
+
+
+def test_frames_carry_what_a_potential_says_of_them(tmp_path: Path) -> None:
+    """A potential with a last layer, float32, in a batch of two sizes: computed again of each frame, alone."""
+    potential, where = lively("schnet", torch.float32), torch.device("cpu")
+    names = ("energy_uncertainty", "forces_uncertainty", "uncertainty")
+    told = {"identity": "last layer", "check": lambda _: None, "outputs": names}
+    known = GraphModel(without_gradients(potential), potential.cutoff, device=where, **told)
+    given = [molecule("H2O"), molecule("CH3OH")]
+    plain = MDSettings(ensemble={"name": "nve"}, steps=4, timestep_fs=0.2, trajectory_interval=2)
+    files = BatchFiles(tmp_path / "many", suffix=".h5")
+    list(run_md_many(given, plain, calculator=known, files=files))
+    for number in range(2):
+        frames = read_h5(tmp_path / "many" / f"{number:06d}.h5", ":")
+        assert len(frames) == 3
+        for frame in frames:
+            alone = potential(graph_from_atoms(frame, potential.cutoff))
+            for name, value in uncertainties_of(frame).items():
+                np.testing.assert_allclose(value, alone[name].detach().numpy().squeeze(), rtol=1e-4)
+            assert set(uncertainties_of(frame)) == set(names)
