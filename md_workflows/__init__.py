@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         structure_hash,
         write_structure,
     )
+    from md_workflows.uncertainty import UncertaintyPolicy, uncertainties_of
 
 _HOME = {
     "ASEEngine": "engine",
@@ -93,6 +94,7 @@ _HOME = {
     "Spread": "screening.workers",
     "Status": "screening.rows",
     "StopReason": "relaxation",
+    "UncertaintyPolicy": "uncertainty",
     "Unreadable": "structures",
     "check_writable": "structures",
     "engine_for": "engine",
@@ -112,6 +114,7 @@ _HOME = {
     "run_md_many": "md_many",
     "screen": "screening.run",
     "structure_hash": "structures",
+    "uncertainties_of": "uncertainty",
     "why_not_ase": "integrators",
     "write_structure": "structures",
 }
@@ -157,6 +160,7 @@ __all__ = [
     "Spread",
     "Status",
     "StopReason",
+    "UncertaintyPolicy",
     "Unreadable",
     "check_writable",
     "engine_for",
@@ -176,6 +180,7 @@ __all__ = [
     "run_md_many",
     "screen",
     "structure_hash",
+    "uncertainties_of",
     "why_not_ase",
     "write_structure",
 ]

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from md_workflows.uncertainty import drop_uncertainties
+
 
 def with_calculator(atoms: Atoms, calculator: Any = None) -> Atoms:
     """A copy of `atoms` driven by `calculator`, or by the one attached to them when None is given.
@@ -17,6 +19,7 @@ def with_calculator(atoms: Atoms, calculator: Any = None) -> Atoms:
         raise ValueError("the atoms have no calculator; set atoms.calc or pass calculator=.")
     check_usable(atoms)
     work = atoms.copy()
+    drop_uncertainties(work)
     work.calc = driver
     return work
 

@@ -44,6 +44,11 @@ class BatchFiles:
     log: bool = True
 
     @property
+    def candidates(self) -> Path:
+        """Structures of all runs that are kept for labelling, unless another place is named."""
+        return self.directory / "candidates.extxyz"
+
+    @property
     def state(self) -> Path:
         """The state that a restart goes on from."""
         return self.directory / "state.npz"

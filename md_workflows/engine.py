@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from ase import Atoms
 
 from md_workflows.attached import forget
-from md_workflows.relaxation import RelaxResult, RelaxSettings, relax
+from md_workflows.candidates import CandidateFile
+from md_workflows.relaxation import RelaxResult, RelaxSettings, keep_relaxed, new_candidates, relaxed
 from md_workflows.structures import one_line
+from md_workflows.uncertainty import NoUncertaintyError
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Engine(Protocol):
 
     `relax_many` takes structures from the iterable as it has room for them, never all at once, and yields
     outcomes as they finish, in any order. A structure that fails is an outcome with an error; only an
-    exception of the iterable itself may pass.
+    exception of the iterable itself may pass, and a NoUncertaintyError, which is about the calculator.
     """
 
     @property
@@ -61,7 +63,9 @@ class ASEEngine:
             result, error = None, ""
             forget(self._calculator)  # so that no result depends on which structures came before, or failed
             try:
-                result = relax(atoms, settings, calculator=self._calculator)
+                result = relaxed(atoms, settings, self._calculator)
+            except NoUncertaintyError:  # a matter of all structures
+                raise
             except Exception as failure:
                 error = one_line(failure)
             yield Outcome(index, result, error, time.perf_counter() - start)
@@ -84,9 +88,19 @@ def relax_many(
     A stream is read as there is room. A structure that fails is an outcome with an error.
 
     Raises:
-        ValueError: many at once, and an optimizer that is neither fire nor lbfgs.
+        ValueError: many at once, and an optimizer that is neither fire nor lbfgs; candidates that exist or have no
+            file; a limit on an uncertainty that the calculator does not give, at the first structure.
     """
-    return engine_for(calculator).relax_many(structures, settings or RelaxSettings())
+    chosen = settings or RelaxSettings()
+    candidates = new_candidates(chosen.uncertainty, None)
+    return _kept(engine_for(calculator).relax_many(structures, chosen), candidates)
+
+
+def _kept(outcomes: Iterable[Outcome], candidates: CandidateFile | None) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        if outcome.result is not None:
+            keep_relaxed(outcome.result, candidates, f"structure_{outcome.index}")
+        yield outcome
 
 
 def evaluate_many(engine: Engine, structures: Iterable[Atoms]) -> Iterator[Outcome]:

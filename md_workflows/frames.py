@@ -17,6 +17,7 @@ from ase.io import write
 from ase.io.trajectory import Trajectory
 
 from md_workflows.durable import sync_file
+from md_workflows.uncertainty import UNCERTAINTIES, note_uncertainties, uncertainties_of
 
 _ULM_HEADER = 48  # bytes: magic, version, number of items, position of the table of offsets
 
@@ -33,10 +34,12 @@ class Mark:
 def frame_of(atoms: Atoms, **info: float) -> Atoms:
     """A copy of `atoms` with `info` added and the results its calculator holds; nothing is computed.
 
-    Keeps energy (eV), forces (eV/Å, without constraints) and stress (eV/Å³, Voigt) where they are known.
+    Keeps energy (eV), forces (eV/Å, without constraints) and stress (eV/Å³, Voigt) where they are known, and
+    uncertainties in `info`, those of atoms in `arrays`.
     """
     frame = atoms.copy()
     frame.info.update(info)
+    note_uncertainties(frame, uncertainties_of(atoms))
     frame.calc = SinglePointCalculator(frame, **known_results(atoms))
     return frame
 
@@ -83,7 +86,12 @@ class TrajWriter(FrameWriter):
         self._trajectory = Trajectory(path, mode="a")
 
     def write(self, frame: Atoms) -> None:
-        """Append `frame`; ASE flushes after every frame."""
+        """Append `frame`; ASE flushes after every frame, and keeps no arrays of others: they go into `info`."""
+        arrays = {name: frame.arrays[name] for name in UNCERTAINTIES if name in frame.arrays}
+        if arrays:
+            given, frame = frame, frame.copy()
+            frame.calc = given.calc
+            frame.info |= arrays
         self._trajectory.write(frame)
 
     def close(self) -> None:

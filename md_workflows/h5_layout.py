@@ -14,6 +14,7 @@ from ase import units
 
 from md_workflows.h5_pages import PagedFile, journal_of
 from md_workflows.snapshot import Floats, Snapshot, System
+from md_workflows.uncertainty import MARK
 
 GROUP = "trajectory"
 """The group of particles where there is one only; MDAnalysis looks for this name."""
@@ -27,7 +28,7 @@ MAX_CHUNK_FRAMES = 128
 class Element:
     """One quantity of each frame: where it lies, its unit in H5MD's writing, its type and shape.
 
-    shape: "N3", "33", "6" or "" (a number). Frames in which it is unknown hold NaN.
+    shape: "N3", "N", "33", "6" or "" (a number; a mark is 1 or 0). Frames in which it is unknown hold NaN.
     """
 
     place: str
@@ -37,7 +38,7 @@ class Element:
 
     def lengths(self, n_atoms: int) -> tuple[int, ...]:
         """The shape of one frame."""
-        return {"N3": (n_atoms, 3), "33": (3, 3), "6": (6,), "": ()}[self.shape]
+        return {"N3": (n_atoms, 3), "N": (n_atoms,), "33": (3, 3), "6": (6,), "": ()}[self.shape]
 
 
 # `velocity` is for other programs and in single precision; `momentum` is ours, to the bit. Forces are not called
@@ -50,6 +51,11 @@ ELEMENTS = {
     "forces": Element("particles/{group}/forces", "eV Angstrom-1", "N3"),
     "energy": Element("observables/{group}/potential_energy", "eV", ""),
     "stress": Element("observables/{group}/stress", "eV Angstrom-3", "6"),
+    "uncertainty": Element("observables/{group}/uncertainty", "eV Angstrom-1", ""),
+    "energy_uncertainty": Element("observables/{group}/energy_uncertainty", "eV", ""),
+    "stress_uncertainty": Element("observables/{group}/stress_uncertainty", "eV Angstrom-3", ""),
+    "forces_uncertainty": Element("particles/{group}/forces_uncertainty", "eV Angstrom-1", "N"),
+    "uncertain": Element("observables/{group}/uncertain", "", ""),
 }
 
 
@@ -194,8 +200,8 @@ class Series:
         known = {name: value for name, value in values.items() if not np.isnan(value).all()}
         known.setdefault("positions", values["positions"])
         known.setdefault("cell", values["cell"])
-        if "energy" in known:
-            known["energy"] = float(known["energy"])
+        for name in [name for name in known if not ELEMENTS[name].shape]:
+            known[name] = bool(known[name]) if name == MARK else float(known[name])
         return Snapshot(self.system, int(self._step[frame]), float(self._time[frame]), **known)
 
 

@@ -14,17 +14,20 @@ from md_workflows.analysis.registry import Wish
 from md_workflows.analysis.reporter import Reporter
 from md_workflows.analysis.reporting import Reporting
 from md_workflows.attached import forget, with_calculator
+from md_workflows.candidates import CandidateFile, candidates_path
 from md_workflows.frames import frame_of
 from md_workflows.integrators import AnyEnsemble, Integrator, build_integrator
+from md_workflows.md_checks import check_ensemble_of, check_same_calculator
+from md_workflows.md_doubt import Doubt, Doubts, Keeper
 from md_workflows.md_files import MDFiles, Recorder, marks, rewind
 from md_workflows.md_guard import Guard
 from md_workflows.md_state import MDState, check_same, fingerprint
 from md_workflows.progress import ProgressCallback
 from md_workflows.settings import Settings
+from md_workflows.uncertainty import UncertaintyPolicy
 from md_workflows.velocities import draw_velocities
 
 OnExisting = Literal["error", "restart", "overwrite"]
-SAME_ENERGY = 1e-5  # eV per atom: float32 noise is below, another checkpoint far above
 
 Interval = Annotated[int, Field(ge=1)]
 
@@ -33,6 +36,7 @@ class MDSettings(Settings):
     """What is simulated; `steps` counts from the very beginning, also over restarts.
 
     ensemble: one of ENSEMBLES, as its settings object or as a dict with its "name".
+    uncertainty: what happens when that of the structure is above a limit; None looks at nothing.
     initial_temperature_K: draw Maxwell–Boltzmann velocities at this temperature, whatever the atoms had. None
     keeps the velocities of the atoms; where they have none, a thermostat's temperature is taken, and NVE
     starts at rest. Intervals are in steps.
@@ -46,6 +50,7 @@ class MDSettings(Settings):
     trajectory_interval: Interval = 10
     log_interval: Interval = 10
     state_interval: Interval = 100
+    uncertainty: UncertaintyPolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class MDResult:
     atoms: the final ones, with velocities and the last results · steps: since the very beginning ·
     steps_run: by this call · time_fs: since the very beginning · temperature_K: the last, as ASE counts it ·
     files: what was written · reports: by name, what reporters have found since the very beginning ·
-    unwritten: those that have seen too little for a table, and why.
+    unwritten: those that have seen too little for a table, and why · doubts: what a policy on uncertainty has seen
+    since the very beginning, None without one.
     """
 
     atoms: Atoms
@@ -77,6 +83,7 @@ class MDResult:
     files: MDFiles
     reports: Mapping[str, Reporter] = field(default_factory=dict)
     unwritten: Mapping[str, str] = field(default_factory=dict)
+    doubts: Doubts | None = None
 
 
 def run_md(
@@ -102,18 +109,21 @@ def run_md(
     (neighbour lists).
 
     Raises:
-        ValueError: no calculator, unusable atoms, files that exist, a state of another run or calculator.
-        MDStoppedError: energy, forces or positions stopped being finite, or the calculator raised.
+        ValueError: no calculator, unusable atoms, files that exist, a state of another run or calculator, a limit on
+            an uncertainty that the calculator does not give.
+        MDStoppedError: energy, forces or positions stopped being finite, the calculator raised, or the uncertainty
+            is above a limit that stops.
     """
-    files = _files(files)
+    files = _files(files, settings.uncertainty)
     reporting = Reporting(reporters, files.trajectory)
     files = replace(files, reports=reporting.paths)
     run = _Run.prepare(with_calculator(atoms, calculator), settings, files, reporting, on_existing)
     dynamics = run.integrator.dynamics
-    guard = Guard(run.atoms, run.files.last_good)
+    guard = Guard(run.atoms, run.files.last_good, run.doubt.judge)
     with closing(Recorder(run.files, settings.trajectory_interval, settings.log_interval)) as recorder:
         for step in guard.advance(dynamics, settings.steps - run.first):
             if step > run.first or not run.recorded:
+                run.doubt.take(step)
                 recorder.record(run.atoms, step, step * settings.timestep_fs)
                 reporting.observe(run.atoms, step, step * settings.timestep_fs)
                 if step % settings.state_interval == 0 or step == settings.steps:
@@ -135,6 +145,7 @@ class _Run:
     first: int
     recorded: bool
     start_energy: float
+    doubt: Doubt
 
     @classmethod
     def prepare(
@@ -152,7 +163,8 @@ class _Run:
         draw_velocities(atoms, settings)
         integrator = build_integrator(atoms, settings.timestep_fs, settings.ensemble)
         start_energy = _refresh(atoms) + float(atoms.get_kinetic_energy())
-        run = cls(atoms, settings, files, reporting, integrator, 0, False, start_energy)
+        doubt = _doubt(atoms, settings, files, reporting, {})
+        run = cls(atoms, settings, files, reporting, integrator, 0, False, start_energy, doubt)
         for path in files.present:
             path.unlink()
         if files.state is not None:  # from here on a restart is possible
@@ -177,10 +189,12 @@ class _Run:
         if integrator.random is not None and state.random is not None:
             integrator.random.bit_generator.state = state.random
         integrator.dynamics.nsteps = state.step
-        _check_same_calculator(_refresh(atoms), state, len(atoms))
+        check_same_calculator(_refresh(atoms), state, len(atoms))
+        doubt = _doubt(atoms, settings, files, reporting, state.doubts)
         rewind(files, state.marks)
         reporting.restore(state.reports)
-        return cls(atoms, settings, files, reporting, integrator, state.step, state.recorded, state.start_energy)
+        first = (state.step, state.recorded, state.start_energy)
+        return cls(atoms, settings, files, reporting, integrator, *first, doubt)
 
     def save(self, recorder: Recorder, step: int) -> None:
         """Write the state once what it marks is on the disk, then let the calculator forget its past."""
@@ -205,6 +219,7 @@ class _Run:
             marks=lengths,
             fingerprint=_fingerprint(self.atoms, self.settings, self.reporting),
             reports=self.reporting.state(),
+            doubts=self.doubt.state(),
         )
 
     def result(self) -> MDResult:
@@ -223,34 +238,31 @@ class _Run:
             files=self.files,
             reports=self.reporting.reporters,
             unwritten=self.reporting.unwritten,
+            doubts=self.doubt.found(),
         )
 
 
-def _files(files: MDFiles | str | Path | None) -> MDFiles:
-    if files is None:
-        return MDFiles()
-    return files if isinstance(files, MDFiles) else MDFiles.beside(files)
+def _files(files: MDFiles | str | Path | None, policy: UncertaintyPolicy | None) -> MDFiles:
+    if not isinstance(files, MDFiles):
+        files = MDFiles() if files is None else MDFiles.beside(files)
+    return replace(files, candidates=candidates_path(policy, files.usual_candidates))
+
+
+def _doubt(atoms: Atoms, settings: MDSettings, files: MDFiles, reporting: Reporting, known: dict[str, Any]) -> Doubt:
+    """What looks at the uncertainty, once the results of the first step are there."""
+    given, name = getattr(atoms.calc, "results", {}), type(atoms.calc).__name__
+    if settings.uncertainty is not None:
+        settings.uncertainty.check_known(given, name)
+    reporting.check_uncertainty(given, name)
+    source = f"run_of_{atoms.symbols}" if files.trajectory is None else files.trajectory.name
+    keep = CandidateFile(files.candidates).append
+    return Doubt(atoms, settings.uncertainty, settings.timestep_fs, Keeper(keep, source), known)
 
 
 def _check(atoms: Atoms, settings: MDSettings, files: MDFiles, on_existing: str) -> None:
-    ensemble = settings.ensemble
     if on_existing not in get_args(OnExisting):
         raise ValueError(f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}.")
-    if atoms.constraints and not ensemble.allows_constraints:
-        kinds = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
-        raise ValueError(
-            f"{type(ensemble).__name__} cannot keep constraints ({kinds}); use NVE or Langevin, or remove them."
-        )
-    if ensemble.needs_stress and not atoms.pbc.all():
-        raise ValueError(
-            f"{type(ensemble).__name__} needs a structure periodic along all three directions, "
-            f"this one has pbc {atoms.pbc.tolist()}; use Langevin or NoseHooverChain."
-        )
-    if ensemble.needs_stress and "stress" not in getattr(atoms.calc, "implemented_properties", ()):
-        raise ValueError(
-            f"{type(ensemble).__name__} needs the stress, which {type(atoms.calc).__name__} does not give; "
-            "use another calculator or a constant-volume ensemble."
-        )
+    check_ensemble_of(atoms, settings.ensemble)
     files.check()
 
 
@@ -271,14 +283,6 @@ def _state_to_continue(files: MDFiles, on_existing: OnExisting) -> MDState | Non
 def _fingerprint(atoms: Atoms, settings: MDSettings, reporting: Reporting) -> dict[str, Any]:
     told = settings.model_dump(mode="json", exclude={"steps"})
     return fingerprint(atoms, told | ({"reporters": reporting.settings} if reporting.settings else {}))
-
-
-def _check_same_calculator(energy: float, state: MDState, n_atoms: int) -> None:
-    if abs(energy - state.potential_energy) > SAME_ENERGY * n_atoms:
-        raise ValueError(
-            f"at the saved positions the calculator gives {energy:.6f} eV, the saved run had "
-            f"{state.potential_energy:.6f} eV: it is not the same calculator; continue with that one."
-        )
 
 
 def _refresh(atoms: Atoms) -> float:

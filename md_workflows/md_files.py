@@ -37,13 +37,15 @@ LOG_COLUMNS = (
 class MDFiles:
     """Where a run writes frames (.traj, .extxyz or .h5), log (CSV) and the state to restart from, or None.
 
-    reports: tables of reporters; `run_md` names them after the trajectory.
+    reports: tables of reporters; `run_md` names them after the trajectory · candidates: structures for labelling
+    (.extxyz), which `run_md` names as its policy on uncertainty says.
     """
 
     trajectory: Path | None = None
     log: Path | None = None
     state: Path | None = None
     reports: tuple[Path, ...] = ()
+    candidates: Path | None = None
 
     @classmethod
     def beside(cls, trajectory: str | Path) -> "MDFiles":
@@ -55,6 +57,11 @@ class MDFiles:
     def present(self) -> list[Path]:
         """Those of the files that exist already."""
         return [path for path in self._all() if path.exists()]
+
+    @property
+    def usual_candidates(self) -> Path | None:
+        """Where candidates for labelling are kept, unless another place is named: md.candidates.extxyz."""
+        return None if self.trajectory is None else self.trajectory.with_suffix(".candidates.extxyz")
 
     @property
     def last_good(self) -> Path | None:
@@ -71,11 +78,12 @@ class MDFiles:
             check_directory(path)
         if len(set(paths)) != len(paths):
             raise ValueError(
-                f"trajectory, log and state need different names; given were {', '.join(map(str, paths))}."
+                f"trajectory, log, state and candidates need different names; given were {', '.join(map(str, paths))}."
             )
 
     def _all(self) -> list[Path]:
-        return [path for path in (self.trajectory, self.log, self.state, *self.reports) if path is not None]
+        paths = (self.trajectory, self.log, self.state, *self.reports, self.candidates)
+        return [path for path in paths if path is not None]
 
 
 class Recorder:
@@ -101,12 +109,13 @@ class Recorder:
             self._frames.write(frame_of(atoms, step=step, time_fs=time_fs))
 
     def marks(self) -> dict[str, Mark]:
-        """The lengths of both files, once all of them is on the disk."""
+        """The lengths of the files, once all of them is on the disk."""
         if self._log is not None:
             self._log.flush()
         if self._frames is None:
             return marks(self._files)
-        return marks(MDFiles(log=self._files.log)) | {"trajectory": self._frames.mark()}
+        others = MDFiles(log=self._files.log, candidates=self._files.candidates)
+        return marks(others) | {"trajectory": self._frames.mark()}
 
     def close(self) -> None:
         """Close both files."""
@@ -117,20 +126,24 @@ class Recorder:
 
 
 def marks(files: MDFiles) -> dict[str, Mark]:
-    """The lengths of trajectory and log on the disk."""
-    named = {"trajectory": files.trajectory, "log": files.log}
+    """The lengths of trajectory, log and candidates on the disk."""
+    named = _growing(files)
     return {name: mark_file(path) for name, path in named.items() if path is not None}
 
 
 def rewind(files: MDFiles, saved: dict[str, Mark]) -> None:
-    """Cut trajectory and log back to `saved`; raises ValueError when one of them is missing or too short."""
-    named = {"trajectory": files.trajectory, "log": files.log}
+    """Cut what grows back to `saved`; raises ValueError when one of the files is missing or too short."""
+    named = _growing(files)
     for name, path in named.items():
         if (path is not None) != (name in saved):
             given, had = (path, "none") if path is not None else ("none", "one")
             raise ValueError(f"the run that is continued had {had} as {name}, now {given} is given; ask for the same.")
         if path is not None:
             rewind_file(path, saved[name])
+
+
+def _growing(files: MDFiles) -> dict[str, Path | None]:
+    return {"trajectory": files.trajectory, "log": files.log, "candidates": files.candidates}
 
 
 def log_row(atoms: Atoms, step: int, time_fs: float) -> list[str]:

@@ -1,6 +1,6 @@
 """Stops molecular dynamics when it has left physics, and keeps the last good frame."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import IO, Any
@@ -14,27 +14,36 @@ from md_workflows.frames import frame_of
 
 
 class MDStoppedError(ValueError):
-    """A run stopped by itself: `step` is the first bad one, `atoms` the last good frame, if there is one."""
+    """A run stopped by itself: `step` is the first bad one, `atoms` the last good frame, if there is one.
 
-    def __init__(self, message: str, step: int, atoms: Atoms | None) -> None:
+    doubted: the frame of `step`, where it was stopped for its uncertainty, which it holds with those of its atoms.
+    """
+
+    def __init__(self, message: str, step: int, atoms: Atoms | None, doubted: Atoms | None = None) -> None:
         super().__init__(message)
         self.step = step
         self.atoms = atoms
+        self.doubted = doubted
 
 
 class Guard:
-    """Checks every step of `atoms`; `last_good` (a path, or None) is written when the run has to stop."""
+    """Checks every step of `atoms`; `last_good` (a path, or None) is written when the run has to stop.
 
-    def __init__(self, atoms: Atoms, last_good: Path | None) -> None:
+    judge: tells of a step of this number why the run has to stop all the same, empty where it goes on.
+    """
+
+    def __init__(self, atoms: Atoms, last_good: Path | None, judge: Callable[[int], str]) -> None:
         self._atoms = atoms
         self._path = last_good
+        self._judge = judge
         self._good: Atoms | None = None
 
     def advance(self, dynamics: Any, steps: int) -> Iterator[int]:
         """Run ASE's `dynamics` for `steps` more steps, yielding the step reached: first the present one.
 
         Raises:
-            MDStoppedError: positions, momenta, energy or forces are not finite, or the calculator raised.
+            MDStoppedError: positions, momenta, energy or forces are not finite, the calculator raised, or the judge
+                says so.
         """
         generator = dynamics.irun(steps)
         while True:
@@ -47,10 +56,13 @@ class Guard:
                 raise self._stop(dynamics.nsteps + 1, f"{type(error).__name__}: {error}") from error
             if bad:
                 raise self._stop(dynamics.nsteps, f"{bad} not finite")
+            doubt = self._judge(dynamics.nsteps)
+            if doubt:
+                raise self._stop(dynamics.nsteps, doubt, frame_of(self._atoms, step=dynamics.nsteps))
             self._good = frame_of(self._atoms, step=dynamics.nsteps)
             yield dynamics.nsteps
 
-    def _stop(self, step: int, reason: str) -> MDStoppedError:
+    def _stop(self, step: int, reason: str, doubted: Atoms | None = None) -> MDStoppedError:
         if self._good is None:
             kept = "there is no good frame before it; check the starting structure"
         else:
@@ -58,8 +70,10 @@ class Guard:
             if self._path is not None:
                 write_frame(self._path, self._good)
                 kept += f", kept in {self._path}"
-            kept += "; a smaller time step or a better starting structure may help"
-        return MDStoppedError(f"molecular dynamics stopped at step {step} ({reason}): {kept}.", step, self._good)
+            if doubted is None:
+                kept += "; a smaller time step or a better starting structure may help"
+        message = f"molecular dynamics stopped at step {step} ({reason}): {kept}."
+        return MDStoppedError(message, step, self._good, doubted)
 
 
 def not_finite(atoms: Atoms) -> str:

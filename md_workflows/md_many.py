@@ -13,8 +13,10 @@ from md_workflows.analysis.registry import Wish
 from md_workflows.analysis.reporter import Reporter
 from md_workflows.batch_files import BatchFiles
 from md_workflows.md import EnergySummary, MDSettings, OnExisting
+from md_workflows.md_doubt import Doubts
 from md_workflows.md_guards import MDGuards
 from md_workflows.progress import ProgressCallback
+from md_workflows.uncertainty import without_uncertainties
 
 if TYPE_CHECKING:
     from md_workflows.batched.models import Model
@@ -30,7 +32,8 @@ class MDOutcome:
     atoms: the last good ones, with velocities and results; None where there never was a good geometry · steps: taken
     until there · time_fs · temperature_K: the last · energies: at the end · stopped: why it did not come to its end,
     empty where it did · seconds: its share of the wall time · reports: by name, what its reporters have found ·
-    unwritten: those that have seen too little for a table, and why.
+    unwritten: those that have seen too little for a table, and why · doubts: what a policy on uncertainty has seen,
+    None without one.
     """
 
     index: int
@@ -43,6 +46,7 @@ class MDOutcome:
     seconds: float
     reports: Mapping[str, Reporter] = field(default_factory=dict)
     unwritten: Mapping[str, str] = field(default_factory=dict)
+    doubts: Doubts | None = None
 
 
 def replicated(
@@ -98,16 +102,17 @@ def run_md_many(  # noqa: PLR0913 - those of run_md, and guards
             look at is an outcome.
 
     Raises:
-        ValueError: before anything is computed: no calculator, settings that do not go together, reporters that there
-            are not or that the calculator does not serve, files that exist, a state of other runs or of another model.
+        ValueError: before the runs begin: no calculator, settings that do not go together, reporters that there
+            are not or that the calculator does not serve, a limit on an uncertainty that it does not give, files that
+            exist, a state of other runs or of another model.
             What is wrong with one structure is its outcome.
     """
     if on_existing not in get_args(OnExisting):
         raise ValueError(f"on_existing='{on_existing}' is not known; allowed are {', '.join(get_args(OnExisting))}.")
-    given = _listed(structures)
+    given = [without_uncertainties(atoms) for atoms in _listed(structures)]
     chosen, limits = _each(settings, len(given), "settings"), _each(guards or MDGuards(), len(given), "guards")
     _check_together(chosen)
-    model, name = _model(given, calculator, limits)
+    model, name = _model(given, calculator)
     from md_workflows.batched.dynamics.session import Asked, begin
 
     target = BatchFiles(Path(files)) if isinstance(files, str | Path) else files
@@ -143,7 +148,7 @@ def _check_together(settings: Sequence[MDSettings]) -> None:
             raise ValueError(f"the structures of one call have one {name}, these have {found}; give all the same.")
 
 
-def _model(structures: Sequence[Atoms], calculator: Any, guards: Sequence[MDGuards]) -> tuple[Model, str]:
+def _model(structures: Sequence[Atoms], calculator: Any) -> tuple[Model, str]:
     driver = structures[0].calc if calculator is None else calculator
     if driver is None:
         raise ValueError("the atoms have no calculator; set atoms.calc or pass calculator=.")
@@ -152,9 +157,8 @@ def _model(structures: Sequence[Atoms], calculator: Any, guards: Sequence[MDGuar
         return driver, name
     if hasattr(driver, "batch_model"):
         return driver.batch_model(), name
-    from md_workflows.batched.models import ASEModel
+    from md_workflows.batched.ase_model import ASEModel, given_uncertainties
     from md_workflows.engine import calculator_identity
 
-    asked = {one.uncertainty for one in guards if one.max_uncertainty is not None}
-    known = tuple(sorted(asked & set(getattr(driver, "implemented_properties", ()))))
-    return ASEModel(driver, calculator_identity(driver), outputs=known, structures=structures), name
+    outputs = given_uncertainties(driver, structures)
+    return ASEModel(driver, calculator_identity(driver), outputs=outputs, structures=structures), name

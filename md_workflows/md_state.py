@@ -27,7 +27,7 @@ class MDState:
 
     positions [N,3] Å · momenta [N,3] ASE units · cell [3,3] Å · variables: the integrator's own, by name ·
     random: state of the random generator · reports: those of the reporters · recorded: frame and log row of `step`
-    are in the files.
+    are in the files · doubts: what a policy on uncertainty has seen, empty where there is none.
     Energies in eV; `start_energy` is the total energy at step 0.
     """
 
@@ -43,6 +43,7 @@ class MDState:
     marks: dict[str, Mark]
     fingerprint: dict[str, Any]
     reports: dict[str, NDArray[Any]] = field(default_factory=dict)
+    doubts: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write beside and rename."""
@@ -56,6 +57,7 @@ class MDState:
             "start_energy": self.start_energy,
             "marks": {name: asdict(mark) for name, mark in self.marks.items()},
             "fingerprint": self.fingerprint,
+            "doubts": self.doubts,
         }
         arrays: dict[str, NDArray[Any]] = {"positions": self.positions, "momenta": self.momenta, "cell": self.cell}
         arrays |= {_VARIABLE + name: value for name, value in self.variables.items()}
@@ -69,6 +71,7 @@ class MDState:
         keys = ("step", "recorded", "random", "potential_energy", "start_energy", "fingerprint")
         return cls(
             **{key: manifest[key] for key in keys},
+            doubts=manifest.get("doubts", {}),
             marks={name: Mark(**mark) for name, mark in manifest["marks"].items()},
             variables={k.removeprefix(_VARIABLE): v for k, v in arrays.items() if k.startswith(_VARIABLE)},
             reports={k.removeprefix(_REPORT): v for k, v in arrays.items() if k.startswith(_REPORT)},

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from md_workflows.attached import with_calculator
+from md_workflows.candidates import CandidateFile, candidate, candidates_path
 from md_workflows.cell import CellSettings, cell_filter
 from md_workflows.durable import check_directory, temporary_beside
 from md_workflows.frames import FrameWriter, check_suffix, frame_of, frame_writer
 from md_workflows.progress import ProgressCallback
 from md_workflows.settings import Settings
+from md_workflows.uncertainty import MARK, UncertaintyPolicy
 
 OPTIMIZERS: dict[str, Any] = {"fire": FIRE, "lbfgs": LBFGS, "bfgs": BFGS}
 
@@ -28,19 +30,22 @@ class StopReason(StrEnum):
     CONVERGED = "converged"
     MAX_STEPS = "max_steps"
     NON_FINITE = "non_finite"
+    UNCERTAIN = "uncertain"
 
 
 class RelaxSettings(Settings):
     """How to relax.
 
     optimizer: one of OPTIMIZERS · fmax: eV/Å, the force (on atoms and on the cell's strain) below which it is
-    converged · max_steps: 0 only evaluates · cell: what of the cell is free, None keeps it fixed.
+    converged · max_steps: 0 only evaluates · cell: what of the cell is free, None keeps it fixed · uncertainty: what
+    happens above a limit: "stop" looks at every step, "mark" and "keep" at the structure that comes out.
     """
 
     optimizer: str = "fire"
     fmax: Annotated[float, Field(gt=0)] = 0.05
     max_steps: Annotated[int, Field(ge=0)] = 500
     cell: CellSettings | None = None
+    uncertainty: UncertaintyPolicy | None = None
 
     @field_validator("optimizer")
     @classmethod
@@ -57,7 +62,8 @@ class RelaxResult:
     atoms: the last finite geometry with its results · converged: true only when `fmax`, computed again
     after the last step, is below the asked one · steps: taken · fmax: eV/Å, largest force on an atom
     with constraints applied and, for a free cell, on the strain as FrechetCellFilter scales it ·
-    energy: eV · stress: [6] eV/Å³ in Voigt order, None where there is none · reason: why it ended.
+    energy: eV · stress: [6] eV/Å³ in Voigt order, None where there is none · reason: why it ended; where for its
+    uncertainty, `atoms` are at the geometry that is above the limit, with its uncertainties.
     """
 
     atoms: Atoms
@@ -92,9 +98,25 @@ def relax(
     trajectory: frames of every step (.traj or .extxyz), written beside and renamed at the end.
 
     Raises:
-        ValueError: no calculator, unusable atoms, a cell that cannot be relaxed, a trajectory's suffix.
+        ValueError: no calculator, unusable atoms, a cell that cannot be relaxed, a trajectory's suffix, candidates that
+            exist or have no file, a limit on an uncertainty that the calculator does not give.
     """
     chosen = settings or RelaxSettings()
+    usual = None if trajectory is None else Path(trajectory).with_suffix(".candidates.extxyz")
+    candidates = new_candidates(chosen.uncertainty, usual)
+    result = relaxed(atoms, chosen, calculator, trajectory, progress)
+    keep_relaxed(result, candidates, str(trajectory or f"relaxation_of_{atoms.symbols}"))
+    return result
+
+
+def relaxed(
+    atoms: Atoms,
+    chosen: RelaxSettings,
+    calculator: Any = None,
+    trajectory: str | Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> RelaxResult:
+    """As `relax`, but for candidates, which are left to the caller."""
     work = with_calculator(atoms, calculator)
     target = work if chosen.cell is None else cell_filter(work, chosen.cell)
     path = None if trajectory is None else Path(trajectory)
@@ -116,6 +138,23 @@ def relax(
     return result
 
 
+def new_candidates(policy: UncertaintyPolicy | None, usual: Path | None) -> CandidateFile | None:
+    """The file for candidates of relaxations, None where none are kept; raises ValueError where it exists already."""
+    path = candidates_path(policy, usual)
+    if path is None:
+        return None
+    check_directory(path)
+    if path.exists():
+        raise ValueError(f"{path} exists already; name another file for the candidates, or remove it.")
+    return CandidateFile(path)
+
+
+def keep_relaxed(result: RelaxResult, candidates: CandidateFile | None, source: str) -> None:
+    """Append what came out of a relaxation and is above the limit."""
+    if candidates is not None and result.atoms.info.get(MARK):
+        candidates.append(candidate(result.atoms, source=source, step=result.steps))
+
+
 def _observer(
     writer: FrameWriter | None, settings: RelaxSettings, progress: ProgressCallback | None
 ) -> Callable[[_Point], None]:
@@ -131,6 +170,7 @@ def _observer(
 def _descend(work: Atoms, target: Any, settings: RelaxSettings, observe: Callable[[_Point], None]) -> RelaxResult:
     """Let ASE's optimizer move `target` (the atoms, or the cell filter around them) until it may stop."""
     optimizer = OPTIMIZERS[settings.optimizer](target, logfile=None)
+    _check_uncertainty(work, settings)
     last: _Point | None = None
     try:
         # fmax=0: ASE never stops by itself, the criterion is the one below, of atoms and strain alike
@@ -139,7 +179,10 @@ def _descend(work: Atoms, target: Any, settings: RelaxSettings, observe: Callabl
             if point is None:
                 return _result(work, last, StopReason.NON_FINITE, optimizer.nsteps)
             last = point
+            stopped = too_uncertain(point.atoms, settings)
             observe(point)
+            if stopped:
+                return _result(work, last, StopReason.UNCERTAIN, optimizer.nsteps)
             if point.fmax < settings.fmax:
                 return _result(work, last, StopReason.CONVERGED, optimizer.nsteps)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
@@ -147,6 +190,14 @@ def _descend(work: Atoms, target: Any, settings: RelaxSettings, observe: Callabl
             raise
         return _result(work, last, StopReason.NON_FINITE, optimizer.nsteps)  # met in the filter's matrix functions
     return _result(work, last, StopReason.MAX_STEPS, optimizer.nsteps)
+
+
+def _check_uncertainty(work: Atoms, settings: RelaxSettings) -> None:
+    """Raise NoUncertaintyError where a limit is set on what the calculator does not give."""
+    if settings.uncertainty is not None:
+        work.get_potential_energy()
+        work.get_forces()
+        settings.uncertainty.check_known(getattr(work.calc, "results", {}), type(work.calc).__name__)
 
 
 def _measure(work: Atoms, target: Any, step: int) -> _Point | None:
@@ -159,6 +210,12 @@ def _measure(work: Atoms, target: Any, step: int) -> _Point | None:
         return None
     energy = float(work.get_potential_energy())
     return _Point(frame_of(work, step=step), step, fmax, energy)
+
+
+def too_uncertain(frame: Atoms, settings: RelaxSettings) -> bool:
+    """Mark a frame as the policy says; whether the relaxation has to stop for it."""
+    policy = settings.uncertainty
+    return policy is not None and bool(policy.judge(frame)) and policy.action == "stop"
 
 
 def _finite(work: Atoms) -> bool:

@@ -13,6 +13,7 @@ from ase.io.jsonio import decode, encode
 from numpy.typing import NDArray
 
 from md_workflows.frames import known_results
+from md_workflows.uncertainty import MARK, UNCERTAINTIES, note_uncertainties, uncertainties_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,7 +62,9 @@ class Snapshot:
     """Positions and whatever else is known of a system at one step.
 
     positions [N,3] Å, never wrapped into the cell · momenta [N,3] ASE units · cell [3,3] Å · energy eV (potential) ·
-    forces [N,3] eV/Å, without constraints · stress [6] eV/Å³, Voigt, without the kinetic part; None where unknown.
+    forces [N,3] eV/Å, without constraints · stress [6] eV/Å³, Voigt, without the kinetic part · uncertainty eV/Å,
+    energy_uncertainty eV, stress_uncertainty eV/Å³, forces_uncertainty [N] eV/Å · uncertain: whether a limit was
+    exceeded; None where unknown.
     """
 
     system: System
@@ -73,6 +76,11 @@ class Snapshot:
     energy: float | None = None
     forces: Floats | None = None
     stress: Floats | None = None
+    uncertainty: float | None = None
+    energy_uncertainty: float | None = None
+    stress_uncertainty: float | None = None
+    forces_uncertainty: Floats | None = None
+    uncertain: bool | None = None
 
     @classmethod
     def of(cls, atoms: Atoms, step: int = 0, time_fs: float = 0.0, system: System | None = None) -> Snapshot:
@@ -91,6 +99,8 @@ class Snapshot:
             results.get("energy"),
             results.get("forces"),
             results.get("stress"),
+            **uncertainties_of(atoms),
+            uncertain=bool(atoms.info[MARK]) if MARK in atoms.info else None,
         )
 
     def atoms(self) -> Atoms:
@@ -109,6 +119,10 @@ class Snapshot:
         known = {name: value for name, value in results.items() if value is not None}
         if known:
             made.calc = SinglePointCalculator(made, **known)
+        doubts = {name: getattr(self, name) for name in UNCERTAINTIES}
+        note_uncertainties(made, {name: value for name, value in doubts.items() if value is not None})
+        if self.uncertain is not None:
+            made.info[MARK] = self.uncertain
         return made
 
 

@@ -18,7 +18,8 @@ REPORT: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--report",
-        help="Which, by commas: temperature, energy, pressure, rdf, msd, vacf. By default all that the frames allow.",
+        help="Which, by commas: temperature, energy, pressure, rdf, msd, vacf, uncertainty. By default all that the "
+        "frames allow.",
         show_default=False,
     ),
 ]

@@ -69,7 +69,7 @@ REPORT: TypeAlias = Annotated[
     typer.Option(
         "--report",
         help="Observe the run, and write tables beside the trajectory (NAME.rdf.csv, ...): by commas, temperature, "
-        "energy, pressure, rdf, msd, vacf.",
+        "energy, pressure, rdf, msd, vacf, uncertainty.",
         show_default=False,
     ),
 ]
@@ -92,10 +92,6 @@ MIN_DISTANCE: TypeAlias = Annotated[
 ]
 TOO_HOT: TypeAlias = Annotated[
     float | None, typer.Option("--max-temperature-K", help="Stop a run whose temperature is above this.")
-]
-MAX_UNCERTAINTY: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--max-uncertainty", help="Stop a run whose uncertainty is above this; needs a model that tells it."),
 ]
 
 

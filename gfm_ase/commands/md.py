@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 import md_workflows
-from gfm_ase.commands import calculator, dynamics
+from gfm_ase.commands import calculator, doubting, dynamics
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.md_batch import Batch, run_batch
 from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURES
@@ -36,7 +36,11 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     max_drift: dynamics.MAX_DRIFT = None,
     min_distance: dynamics.MIN_DISTANCE = None,
     too_hot: dynamics.TOO_HOT = None,
-    max_uncertainty: dynamics.MAX_UNCERTAINTY = None,
+    max_uncertainty: doubting.MAX_UNCERTAINTY = None,
+    uncertain: doubting.UNCERTAIN = None,
+    candidates: doubting.CANDIDATES = None,
+    candidate_interval: doubting.CANDIDATE_INTERVAL = None,
+    most_candidates: doubting.MOST_CANDIDATES = None,
     restart: dynamics.RESTART = False,
     overwrite: dynamics.OVERWRITE = False,
     index: FRAME = -1,
@@ -58,12 +62,22 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     atoms = [md_workflows.read_structure(path, index) for path in structures]
     driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
     batch = Batch(atoms, settings, replicas, _guards(given), output, _on_existing(restart, overwrite), report)
-    if batch.needed:
-        return announce(Console(), *run_batch(batch, driver))
-    asked: dict[str, Any] = {"on_existing": batch.on_existing, "reporters": batch.reporters, "files": output}
+    announce(Console(), *(run_batch(batch, driver) if batch.needed else _run_one(batch, driver)))
+
+
+def _run_one(batch: Batch, driver: Any) -> list[str]:
+    """One plain run; returns what is to be said of it."""
     with md_workflows.progress_bar("molecular dynamics", "steps") as bar:
-        result = md_workflows.run_md(atoms[0], settings, calculator=driver, progress=bar, **asked)
-    return announce(Console(), *_report(result))
+        result = md_workflows.run_md(
+            batch.structures[0],
+            batch.settings,
+            calculator=driver,
+            files=batch.output,
+            on_existing=batch.on_existing,
+            progress=bar,
+            reporters=batch.reporters,
+        )
+    return _report(result)
 
 
 def _guards(given: dict[str, Any]) -> Any:
@@ -72,7 +86,6 @@ def _guards(given: dict[str, Any]) -> Any:
         "max_drift_eV_per_atom": given["max_drift"],
         "min_distance_of_radii": given["min_distance"],
         "max_temperature_K": given["too_hot"],
-        "max_uncertainty": given["max_uncertainty"],
     }
     asked = {name: value for name, value in limits.items() if value is not None}
     return md_workflows.parse_settings(md_workflows.MDGuards, asked) if asked else None
@@ -102,8 +115,25 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
         },
         "initial_temperature_K": given["initial_temperature"],
         "velocity_seed": given["seed"],
+        "uncertainty": doubting.policy_values(
+            given["max_uncertainty"],
+            given["uncertain"],
+            given["candidates"],
+            interval=given["candidate_interval"],
+            most=given["most_candidates"],
+        ),
         **{name: given[name] for name in same},
     }
+
+
+def _of_doubts(result: Any) -> list[str]:
+    """What a limit on the uncertainty has met with."""
+    if result.doubts is None:
+        return []
+    above, largest = result.doubts.steps_above, result.doubts.largest
+    told = f"Uncertain in {above} of {result.steps + 1} steps, at most {largest:.4g} eV/Å."
+    kept = f"Candidates for labelling: {result.doubts.kept} in {result.files.candidates}"
+    return [told, *([kept] if result.doubts.kept else [])]
 
 
 def _report(result: Any) -> list[str]:
@@ -115,6 +145,7 @@ def _report(result: Any) -> list[str]:
         f"Trajectory: {result.files.trajectory}",
         f"Log: {result.files.log}",
         f"State: {result.files.state}",
+        *_of_doubts(result),
         *(f"Report: {path}" for path in result.files.reports if path.exists()),
         *(f"Left out: {reason}" for reason in result.unwritten.values()),
     ]

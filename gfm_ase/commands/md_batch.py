@@ -70,7 +70,21 @@ def run_batch(batch: Batch, calculator: Any) -> list[str]:
     if len(stopped) > TOLD:
         lines.append(f"{len(stopped) - TOLD} more stopped.")
     lines.append(f"Trajectories, logs and state: {batch.files.directory}")
-    return [*lines, *_of_reports(batch, outcomes)]
+    return [*lines, *_of_doubts(batch, outcomes), *_of_reports(batch, outcomes)]
+
+
+def _of_doubts(batch: Batch, outcomes: list[md_workflows.MDOutcome]) -> list[str]:
+    """How many runs were above a limit on the uncertainty, and where candidates are."""
+    policy = batch.settings.uncertainty
+    if policy is None:
+        return []
+    seen = [outcome.doubts for outcome in outcomes if outcome.doubts is not None]
+    above, kept = sum(one.steps_above > 0 for one in seen), sum(one.kept for one in seen)
+    largest = max((one.largest for one in seen), default=0.0)
+    lines = [f"{above} of {len(outcomes)} runs were uncertain, at most {largest:.4g} eV/Å."]
+    if kept:
+        lines.append(f"Candidates for labelling: {kept} in {policy.candidates or batch.files.candidates}")
+    return lines
 
 
 def _of_reports(batch: Batch, outcomes: list[md_workflows.MDOutcome]) -> list[str]:

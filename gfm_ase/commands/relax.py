@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 import md_workflows
-from gfm_ase.commands import calculator
+from gfm_ase.commands import calculator, doubting
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, FRAME, HEAD, STRUCTURE
 from gfm_ase.commands.relaxing import (
@@ -41,6 +41,9 @@ def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     hydrostatic: HYDROSTATIC = False,
     constant_volume: CONSTANT_VOLUME = False,
     pressure: PRESSURE = 0.0,
+    max_uncertainty: doubting.MAX_UNCERTAINTY = None,
+    uncertain: doubting.UNCERTAIN = None,
+    candidates: doubting.CANDIDATES = None,
     index: FRAME = -1,
     head: HEAD = None,
     device: DEVICE = "auto",
@@ -55,7 +58,10 @@ def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     Example: gfm-ase relax model.safetensors silicon.cif --cell --fmax 0.01 -o silicon-relaxed.cif
     """
     values = cell_values(mask, hydrostatic, constant_volume, pressure)
-    settings = relax_settings(optimizer, fmax, max_steps, cell, values)
+    if uncertain == "keep" and candidates is None:
+        candidates = output.with_name(f"{output.stem}.candidates.extxyz")
+    policy = doubting.policy_values(max_uncertainty, uncertain, candidates)
+    settings = relax_settings(optimizer, fmax, max_steps, cell, values, uncertainty=policy)
     atoms = md_workflows.read_structure(structure, index)
     md_workflows.check_writable(output)
     driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
@@ -63,16 +69,21 @@ def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     with md_workflows.progress_bar("relaxation", "steps", console) as bar:
         result = md_workflows.relax(atoms, settings, calculator=driver, trajectory=trajectory, progress=bar)
     md_workflows.write_structure(output, result.atoms)
-    announce(console, *_report(result), f"Structure: {output}")
+    announce(console, *_report(result, settings.uncertainty), f"Structure: {output}")
     if trajectory is not None:
         announce(console, f"Trajectory: {trajectory}")
     if not result.converged:
         raise typer.Exit(1)
 
 
-def _report(result: Any) -> list[str]:
+def _report(result: Any, policy: Any) -> list[str]:
     verdict = "Converged" if result.converged else f"NOT converged ({result.reason})"
-    return [
+    lines = [
         f"{verdict} after {result.steps} steps.",
         f"At the end: largest force {result.fmax:.4g} eV/Å, energy {result.energy:.6f} eV.",
     ]
+    reason = "" if policy is None else policy.judge(result.atoms)
+    if reason:
+        lines.append(f"Uncertain: {reason}.")
+        lines += [] if policy.candidates is None else [f"Candidate for labelling: {policy.candidates}"]
+    return lines

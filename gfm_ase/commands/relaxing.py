@@ -51,13 +51,16 @@ def cell_values(mask: str | None, hydrostatic: bool, constant_volume: bool, pres
     return values
 
 
-def relax_settings(optimizer: str, fmax: float, max_steps: int, cell: bool, values: dict[str, Any]) -> Any:
+def relax_settings(
+    optimizer: str, fmax: float, max_steps: int, cell: bool, values: dict[str, Any], *, uncertainty: Any = None
+) -> Any:
     """The RelaxSettings for these options; raises ValueError for a cell option without --cell."""
     if values and not cell:
         raise ValueError(
             "--mask, --hydrostatic, --constant-volume and --pressure-GPa are about the cell; add --cell to relax it."
         )
     given = {"optimizer": optimizer, "fmax": fmax, "max_steps": max_steps, "cell": values if cell else None}
+    given["uncertainty"] = uncertainty
     return md_workflows.parse_settings(md_workflows.RelaxSettings, given)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gfm_ase.commands import screen_options, screening
+from gfm_ase.commands import doubting, screen_options, screening
 from gfm_ase.commands.options import CHECKPOINT, COMPILE, DEVICE, DTYPE, HEAD, STRUCTURES
 from gfm_ase.commands.relaxing import (
     CELL,
@@ -43,6 +43,9 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     hydrostatic: HYDROSTATIC = False,
     constant_volume: CONSTANT_VOLUME = False,
     pressure: PRESSURE = 0.0,
+    max_uncertainty: doubting.MAX_UNCERTAINTY = None,
+    uncertain: doubting.UNCERTAIN = None,
+    candidates: doubting.CANDIDATES = None,
     head: HEAD = None,
     device: DEVICE = "auto",
     dtype: DTYPE = None,
@@ -56,7 +59,8 @@ def screen(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     Example: gfm-ase screen model.safetensors candidates/*.cif --cell --property relax,eos --workers 4 -o candidates
     """
     values = cell_values(mask, hydrostatic, constant_volume, pressure)
-    relax = relax_settings(optimizer, fmax, max_steps, cell, values)
+    policy = doubting.policy_values(max_uncertainty, uncertain, candidates)
+    relax = relax_settings(optimizer, fmax, max_steps, cell, values, uncertainty=policy)
     also = tuple(suffix for suffix, wanted in ((".parquet", parquet), (".html", page)) if wanted)
     screening.Screening(
         screening.What(structures, index, output, table, also, fresh, properties, settings),

@@ -111,12 +111,18 @@ class Screening:
             console,
             f"{len(result.numbers)} structures: {counts} ({result.resumed} known from the table).",
             f"Table: {files.place}",
+            *_of_candidates(result),
             *(f"{path.suffix[1:]}: {path}" for path in files.outputs),
         )
 
     def _settings(self, tables: Mapping[str, Mapping[str, Any]]) -> md_workflows.ScreenSettings:
         names = [name.strip() for name in self.what.properties.split(",")]
         chosen = [name for name in names if name != "relax"]
+        if "relax" not in names and self.how.relax.uncertainty is not None:
+            raise ValueError(
+                "--max-uncertainty looks at structures that come out of a relaxation; add relax to --property "
+                "(--max-steps 0 only evaluates)."
+            )
         asked = asked_properties(chosen, {name: table for name, table in tables.items() if name != "executor"})
         return md_workflows.ScreenSettings(
             relax=self.how.relax if "relax" in names else None,
@@ -140,6 +146,12 @@ class Screening:
         if self.how.workers is not None:
             values["workers"] = self.how.workers
         return _spread(name, values, self.factory, self.how.chunk)
+
+
+def _of_candidates(result: md_workflows.ScreenResult) -> list[str]:
+    if result.candidates is None:
+        return []
+    return [f"Candidates for labelling: {result.n_candidates} in {result.candidates}"]
 
 
 @contextmanager

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 LEAST_WINDOW = 10
 PART_OF_FRAMES = 10
 """By default correlations reach a tenth of the trajectory, which leaves ten blocks to tell an error from."""
+DOUBTS = ("energy_uncertainty_eV", "uncertainty_eV_per_A")
+"""Columns of the series that only frames with uncertainties have."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def analyse(
 ) -> Analysis:
     """Run reporters over the frames of a trajectory, one frame at a time.
 
-    reports: names of REPORTERS; None takes all that the frames allow and tells which were left out. settings: of
+    reports: names of REPORTERS; None takes all that the frames allow and tells which were left out, but for that on
+    uncertainties, which is there where the first frame has them. settings: of
     reporters by name, as in {"rdf": {"cutoff": 6.0}}.
 
     Raises:
@@ -72,6 +75,7 @@ def analyse(
     for done, snapshot in enumerate(source, start=1):
         if done == 1:
             system = snapshot.system
+            reporters = reporters if asked else _expected(reporters, snapshot)
             left_out = _unfit(reporters, snapshot, asked=asked)
         known_system(snapshot.system, system, str(source.path))
         series.add(snapshot)
@@ -103,6 +107,11 @@ def _built(name: str, n_frames: int, settings: Mapping[str, Any]) -> Reporter:
             )
         values.setdefault("window", min(max(n_frames // PART_OF_FRAMES, LEAST_WINDOW), max(n_frames - 1, 2)))
     return build_reporter({"name": name, **values})
+
+
+def _expected(reporters: list[Reporter], snapshot: Snapshot) -> list[Reporter]:
+    """Without those on uncertainties where there are none, as of most potentials: nothing that one would miss."""
+    return [one for one in reporters if "uncertainty" not in one.needs or snapshot.uncertainty is not None]
 
 
 def _unfit(reporters: Sequence[Reporter], snapshot: Snapshot, *, asked: bool) -> dict[str, str]:
@@ -140,9 +149,9 @@ class _Series:
         if moving and snapshot.stress is not None and snapshot.system.pbc.all():
             pressure = float(sum(tensor[:3].mean() for tensor in pressure_tensors(snapshot)))
         volume = abs(float(np.linalg.det(snapshot.cell))) or unknown
-        self._rows.append(
-            (snapshot.step, snapshot.time_fs, potential, kinetic, potential + kinetic, temperature, pressure, volume)
-        )
+        energies = (potential, kinetic, potential + kinetic)
+        doubts = [unknown if one is None else one for one in (snapshot.energy_uncertainty, snapshot.uncertainty)]
+        self._rows.append((snapshot.step, snapshot.time_fs, *energies, temperature, pressure, volume, *doubts))
 
     def table(self) -> Table:
         names = (
@@ -154,9 +163,11 @@ class _Series:
             "temperature_K",
             "pressure_GPa",
             "volume_A3",
+            *DOUBTS,
         )
         table: dict[str, Any] = {
             name: np.array(column) for name, column in zip(names, zip(*self._rows, strict=True), strict=True)
         }
         table["step"] = table["step"].astype(np.int64)
-        return table
+        unknown = [name for name in DOUBTS if np.isnan(table[name]).all()]
+        return {name: column for name, column in table.items() if name not in unknown}

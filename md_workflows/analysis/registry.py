@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from md_workflows.analysis.rdf import RDF, RDFSettings
 from md_workflows.analysis.reporter import Reporter, ReporterSettings
-from md_workflows.analysis.scalars import Energy, Pressure, Temperature
+from md_workflows.analysis.scalars import Energy, Pressure, Temperature, Uncertainty
 from md_workflows.analysis.transport import MSD, VACF, MSDSettings, VACFSettings
 from md_workflows.settings import parse_settings
 
@@ -18,6 +18,7 @@ REPORTERS: dict[str, tuple[type[ReporterSettings], Callable[[Any], Reporter]]] =
     "rdf": (RDFSettings, RDF),
     "msd": (MSDSettings, MSD),
     "vacf": (VACFSettings, VACF),
+    "uncertainty": (ReporterSettings, Uncertainty),
 }
 
 Wish: TypeAlias = str | Mapping[str, Any]

@@ -22,12 +22,13 @@ Floats = NDArray[np.float64]
 Table: TypeAlias = Mapping[str, Sequence[Any] | NDArray[Any]]
 """Columns of one CSV file, all of one length; units stand in the names."""
 
-Need = Literal["momenta", "energy", "stress", "volume"]
+Need = Literal["momenta", "energy", "stress", "uncertainty", "volume"]
 
 WHY = {
     "momenta": "velocities",
     "energy": "energies",
     "stress": "stresses, which the calculator may not give",
+    "uncertainty": "uncertainties, which a single potential may not give",
     "volume": "a cell that repeats in all three directions",
 }
 
@@ -152,6 +153,7 @@ def missing(reporter: Reporter | type[Reporter], snapshot: Snapshot) -> str:
         "momenta": snapshot.momenta is not None,
         "energy": snapshot.energy is not None,
         "stress": snapshot.stress is not None,
+        "uncertainty": snapshot.uncertainty is not None,
         "volume": bool(snapshot.system.pbc.all()),
     }
     return " and ".join(WHY[need] for need in reporter.needs if not has[need])

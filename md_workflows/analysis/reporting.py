@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +78,14 @@ class Reporting:
         for name, reporter in self.reporters.items():
             if "stress" in reporter.needs and not has_stress:
                 raise ValueError(f"the report {name} needs the stress, which {calculator} does not give; leave it out.")
+
+    def check_uncertainty(self, given: Container[str], calculator: str) -> None:
+        """Raise ValueError where a reporter needs the uncertainty, which is not among the results that are given."""
+        if any("uncertainty" in reporter.needs for reporter in self.reporters.values()) and "uncertainty" not in given:
+            raise ValueError(
+                f"the report uncertainty needs a calculator that gives its uncertainty, which {calculator} does not; "
+                "leave it out."
+            )
 
     def observe(self, atoms: Atoms, step: int, time_fs: float) -> None:
         """Show `atoms`, after `step` steps, to the reporters that are due; may have the calculator give the stress."""

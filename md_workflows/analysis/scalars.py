@@ -1,4 +1,4 @@
-"""Temperature, energies and pressure: means with standard errors by block averages."""
+"""Temperature, energies, pressure and uncertainty: means with standard errors by block averages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from md_workflows.analysis.reporter import Finding, Need, Reporter, ReporterSett
 from md_workflows.snapshot import Snapshot, System
 
 Floats = NDArray[np.float64]
+UNITS = {"A3": "Å³", "eV_per_A": "eV/Å"}
+"""As people write them."""
 VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
@@ -62,7 +64,7 @@ class Scalars(Reporter):
                 column.removesuffix(f"_{unit}").replace("_", " "),
                 one.mean,
                 one.error,
-                unit.replace("A3", "Å³"),
+                UNITS.get(unit, unit),
                 one.converged,
             )
             for column, unit in self.shown
@@ -136,6 +138,21 @@ class Pressure(Scalars):
         volume = abs(float(np.linalg.det(snapshot.cell)))
         traces = [float(tensor[:3].mean()) for tensor in (total, kinetic, virial)]
         return [*traces, volume, *total.tolist(), *kinetic.tolist(), *virial.tolist()]
+
+
+class Uncertainty(Scalars):
+    """What the potential says of its own errors: the largest uncertainty of a force component, eV/Å."""
+
+    name = "uncertainty"
+    needs: ClassVar[tuple[Need, ...]] = ("uncertainty",)
+    columns = ("uncertainty_eV_per_A",)
+    shown = (("uncertainty_eV_per_A", "eV_per_A"),)
+
+    @staticmethod
+    def values(snapshot: Snapshot) -> list[float]:
+        """The largest of the atoms."""
+        assert snapshot.uncertainty is not None
+        return [snapshot.uncertainty]
 
 
 def kinetic_energy(snapshot: Snapshot) -> float:

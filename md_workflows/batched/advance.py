@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from md_workflows.batched.fleet import Fleet, fleet_of, joined
 from md_workflows.batched.models import Computed, Model
 from md_workflows.batched.verlet import StructuresFailedError
 from md_workflows.structures import one_line
+from md_workflows.uncertainty import Level
 
 REFUSED = 100
 """Structures that cannot come in, before those on their way go on."""
@@ -158,7 +159,9 @@ class Advance:
         energy = torch.full_like(fleet.graph["charge"], torch.nan)
         seconds, costs = torch.zeros_like(energy), [self._costs[key] for key in fleet.keys]
         fleet.graph.update(energy=energy, stress=torch.zeros_like(cell), good_cell=cell.clone(), seconds=seconds)
-        fleet.graph.update({name: torch.full_like(energy, torch.nan) for name in self._model.outputs})
+        for name, level in self._model.outputs.items():
+            like = energy if level == "graph" else positions[:, 0]
+            fleet.of(level)[name] = torch.full_like(like, torch.nan)
         fleet.graph["cost"] = torch.tensor(costs, dtype=energy.dtype, device=energy.device)
         self._motion.columns(fleet)
 
@@ -180,7 +183,7 @@ class Advance:
         if staying is None:
             return None
         bad = ~(torch.isfinite(computed.energy) & (staying.sum(_not_finite(computed.forces)) == 0))
-        _note(staying, computed, ~bad)
+        _note(staying, computed, ~bad, self._model.outputs)
         rows = bad.nonzero()[:, 0].tolist()
         remaining = self._without(staying, dict.fromkeys(rows, ""), finite=False)
         return None if remaining is None else self._told(remaining, moved - _below(rows, moved))
@@ -212,15 +215,17 @@ class Advance:
         return fleet.keep(wanted) if bool(wanted.any()) else None
 
 
-def _note(fleet: Fleet, computed: Computed, good: Tensor) -> None:
+def _note(fleet: Fleet, computed: Computed, good: Tensor, outputs: Mapping[str, Level]) -> None:
     """Put what was computed into the columns of those structures whose numbers are good."""
-    of_atoms = fleet.of_atoms(good)[:, None]
+    good_atoms = fleet.of_atoms(good)
+    of_atoms = good_atoms[:, None]
     stress = torch.full_like(fleet.graph["stress"], torch.nan) if computed.stress is None else computed.stress
     fleet.graph["energy"].copy_(torch.where(good, computed.energy, fleet.graph["energy"]))
     fleet.atom["forces"].copy_(torch.where(of_atoms, computed.forces, fleet.atom["forces"]))
     fleet.graph["stress"].copy_(torch.where(good[:, None, None], stress, fleet.graph["stress"]))
-    for name, values in computed.outputs.items():
-        fleet.graph[name].copy_(values)
+    for name, level in outputs.items():
+        column = fleet.of(level)[name]
+        column.copy_(torch.where(good if level == "graph" else good_atoms, computed.outputs[name], column))
 
 
 def _below(rows: Iterable[int], limit: int) -> int:

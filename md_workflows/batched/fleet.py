@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from md_workflows.uncertainty import Level
 from potentials.structures import structure_state
 
 DOUBLE = torch.float64
@@ -50,6 +51,10 @@ class Fleet:
     def device(self) -> torch.device:
         """Where the columns are."""
         return self.atom["positions"].device
+
+    def of(self, level: Level) -> dict[str, Tensor]:
+        """The columns of this level."""
+        return self.atom if level == "atom" else self.graph
 
     def starts(self) -> Tensor:
         """[G + 1] first atom of each structure."""

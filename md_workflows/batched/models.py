@@ -1,24 +1,24 @@
-"""What computes energies, forces and stresses of a fleet: a potential all at once, an ASE calculator one by one."""
+"""What computes energies, forces and stresses of a fleet: a potential, all at once."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
 
-from md_workflows.attached import forget
-from md_workflows.batched.fleet import DOUBLE, Fleet
+from md_workflows.batched.fleet import Fleet
 from md_workflows.batched.parts import part_of
 from md_workflows.batched.sizing import MemoryMeter, Sizer, free_cached, is_out_of_memory
 from md_workflows.batched.verlet import BatchedVerlet, StructuresFailedError
 from md_workflows.structures import one_line
+from md_workflows.uncertainty import UNCERTAINTIES, Level
 from potentials.graph import AtomicGraph
 from potentials.structures import check_elements
 
@@ -33,7 +33,8 @@ class Computed:
     """What a model says of a fleet.
 
     energy [G] eV · forces [N, 3] eV/Å, without constraints · stress [G, 3, 3] eV/Å³, ASE's sign, NaN where there is
-    none; None from a model that has no stress · outputs: [G] by name, whatever else the model tells of each structure.
+    none; None from a model that has no stress · outputs: by name, whatever else the model tells: [G] of each structure
+    or [N] of each atom, as its `outputs` say.
     """
 
     energy: Tensor
@@ -58,8 +59,8 @@ class Model(Protocol):
         """Whether it gives stresses."""
 
     @property
-    def outputs(self) -> tuple[str, ...]:
-        """What else it tells of each structure, a number by this name."""
+    def outputs(self) -> Mapping[str, Level]:
+        """What else it tells, by name: a number for each structure ("graph") or for each atom ("atom")."""
 
     @property
     def remembers(self) -> bool:
@@ -96,7 +97,8 @@ class GraphModel:
         identity: text that changes whenever the energies would.
         check: raises ValueError for a structure that the potential does not know.
         skin: Å, of the neighbour lists; results do not depend on it.
-        outputs: what `evaluate` tells beside, a number per structure.
+        outputs: what `evaluate` tells beside, and of what: a number for each "graph" or for each "atom". Of names alone
+            those that are known as such in `UNCERTAINTIES` are of atoms, all others of structures.
     """
 
     has_stress = True
@@ -111,10 +113,10 @@ class GraphModel:
         identity: str,
         check: Callable[[Atoms], None],
         skin: float = 0.5,
-        outputs: tuple[str, ...] = (),
+        outputs: Mapping[str, Level] | Sequence[str] = (),
     ) -> None:
         self._evaluate = evaluate
-        self.outputs = outputs
+        self.outputs = levels(outputs)
         self._check = check
         self.device = device
         self.identity = identity
@@ -225,75 +227,8 @@ class GraphModel:
         self.lists.forget()
 
 
-class ASEModel:
-    """Any ASE calculator: one structure after another, on the CPU.
-
-    Args:
-        calculator: with energy and forces.
-        identity: text that changes whenever the energies would.
-        outputs: which of its results, a number per structure each, are told beside.
-        structures: by key, for whatever else the calculator reads of them: tags, magnetic moments, info. Without them
-            it sees elements, positions, cell, charge and spin alone.
-    """
-
-    device = torch.device("cpu")
-    remembers = True
-    room = 0.0
-
-    def __init__(
-        self, calculator: Any, identity: str, outputs: tuple[str, ...] = (), structures: Sequence[Atoms] = ()
-    ) -> None:
-        self._calculator, self._structures = calculator, structures
-        self.identity = identity
-        self.outputs = outputs
-        self.has_stress = "stress" in getattr(calculator, "implemented_properties", ())
-
-    def check(self, atoms: Atoms) -> None:
-        """Anything may be asked of a calculator; it will tell."""
-
-    def cost(self, atoms: Atoms) -> float:
-        """Its atoms."""
-        return float(len(atoms))
-
-    def compute(self, fleet: Fleet) -> Computed:
-        """Energy, forces and stress, structure by structure."""
-        energy, forces, stress, failed = [], [], [], {}
-        beside: dict[str, list[float]] = {name: [] for name in self.outputs}
-        for row in range(fleet.n_structures):
-            atoms = self._atoms(fleet, row)
-            atoms.calc = self._calculator
-            try:
-                forces.append(torch.from_numpy(np.array(atoms.get_forces(), dtype=float)))
-                energy.append(float(atoms.get_potential_energy()))
-                stress.append(torch.from_numpy(self._stress(atoms)))
-                for name, values in beside.items():
-                    values.append(float(self._calculator.results[name]))
-            except Exception as error:  # whatever a calculator raises is about this structure
-                failed[row] = one_line(error)
-        if failed:
-            raise StructuresFailedError(failed)
-        stresses = torch.stack(stress) if self.has_stress else None
-        outputs = {name: torch.tensor(values, dtype=DOUBLE) for name, values in beside.items()}
-        return Computed(torch.tensor(energy, dtype=DOUBLE), torch.cat(forces), stresses, outputs)
-
-    def _atoms(self, fleet: Fleet, row: int) -> Atoms:
-        """A structure as it is in the fleet, without constraints."""
-        there = fleet.atoms(row)
-        if not self._structures:
-            there.info.update(charge=float(fleet.graph["charge"][row]), spin=float(fleet.graph["spin"][row]))
-            return there
-        atoms = self._structures[int(fleet.graph["key"][row])].copy()
-        atoms.set_constraint()
-        atoms.set_cell(there.cell)
-        atoms.set_positions(there.positions)
-        atoms.set_momenta(there.get_momenta())
-        return atoms
-
-    def _stress(self, atoms: Atoms) -> Any:
-        if not self.has_stress or not atoms.pbc.any() or atoms.cell.rank < 3:
-            return np.full((3, 3), np.nan)
-        return np.array(atoms.get_stress(voigt=False), dtype=float)
-
-    def forget(self) -> None:
-        """Let the calculator drop what it keeps."""
-        forget(self._calculator)
+def levels(outputs: Mapping[str, Level] | Sequence[str]) -> dict[str, Level]:
+    """What each output is of, where only names may be given."""
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    return {name: UNCERTAINTIES.get(name, "graph") for name in outputs}

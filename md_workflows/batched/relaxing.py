@@ -13,11 +13,13 @@ from torch import Tensor
 
 from md_workflows.batched.constraints import Held, free_components
 from md_workflows.batched.descent import DESCENTS, Vector
+from md_workflows.batched.doubts import doubt_columns, note_row
 from md_workflows.batched.fleet import Fleet
 from md_workflows.batched.models import Model
 from md_workflows.batched.strain import StrainedCells
 from md_workflows.cell import check_cell
-from md_workflows.relaxation import RelaxResult, RelaxSettings, StopReason
+from md_workflows.relaxation import RelaxResult, RelaxSettings, StopReason, too_uncertain
+from md_workflows.uncertainty import drop_uncertainties
 
 
 class Relaxation:
@@ -28,6 +30,8 @@ class Relaxation:
         if settings.optimizer not in DESCENTS:
             known = " or ".join(DESCENTS)
             raise ValueError(f"many structures at once: {settings.optimizer} goes by single structures; take {known}")
+        if settings.uncertainty is not None:
+            settings.uncertainty.check_known(model.outputs, name)
         self._descent = DESCENTS[settings.optimizer]()
         self._cells = None if settings.cell is None else StrainedCells(settings.cell, model.device)
         self._held = Held()
@@ -96,9 +100,12 @@ class Relaxation:
         return failed
 
     def finished(self, fleet: Fleet) -> Tensor:
-        """[G] who has converged, has used its steps up, or has a force that is no number."""
-        fmax = fleet.graph["fmax"]
-        return ~(fmax >= self._settings.fmax) | (fleet.graph["steps"] >= self._settings.max_steps)
+        """[G] who has converged, has used its steps up, is too uncertain, or has a force that is no number."""
+        fmax, policy = fleet.graph["fmax"], self._settings.uncertainty
+        done = ~(fmax >= self._settings.fmax) | (fleet.graph["steps"] >= self._settings.max_steps)
+        if policy is not None and policy.action == "stop":
+            done |= ~(fleet.graph[policy.output] <= policy.limit)
+        return done
 
     def leave(self, keys: list[int]) -> None:
         """Forget those that have gone, but for what `take_reason` has to tell."""
@@ -118,6 +125,8 @@ class Relaxation:
         energy = float((fleet.graph["energy"] + fleet.graph["bias"])[0])
         if not (finite and np.isfinite(fmax)):
             return RelaxResult(atoms, False, steps, fmax, energy, stress, StopReason.NON_FINITE)
+        if too_uncertain(atoms, self._settings):
+            return RelaxResult(atoms, False, steps, fmax, energy, stress, StopReason.UNCERTAIN)
         converged = fmax < self._settings.fmax
         reason = StopReason.CONVERGED if converged else StopReason.MAX_STEPS
         return RelaxResult(atoms, converged, steps, fmax, energy, stress, reason)
@@ -126,6 +135,7 @@ class Relaxation:
 def _with_results(given: Atoms, fleet: Fleet) -> Atoms:
     """A copy of `given` at the geometry of a fleet of it alone, with the results there."""
     atoms = given.copy()
+    drop_uncertainties(atoms)
     atoms.set_cell(fleet.graph["cell"][0].cpu().numpy(), apply_constraint=False)
     atoms.set_positions(fleet.atom["positions"].cpu().numpy(), apply_constraint=False)
     energy = float(fleet.graph["energy"][0])
@@ -133,5 +143,6 @@ def _with_results(given: Atoms, fleet: Fleet) -> Atoms:
     stress = fleet.graph["stress"][0].cpu().numpy()
     if np.isfinite(stress).all():
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
+    note_row(atoms, doubt_columns(fleet), 0, slice(None))
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -13,13 +13,15 @@ from md_workflows.screening.records import Record
 from md_workflows.screening.rows import Status
 from md_workflows.screening.stages import Asked
 from md_workflows.screening.table import Table
+from md_workflows.uncertainty import UncertaintyPolicy
 
 _BATCH = 500
 
 
-def token(asked: Sequence[Asked], register: Register) -> str:
+def token(asked: Sequence[Asked], register: Register, policy: UncertaintyPolicy | None) -> str:
     """A hash of all that the completion depends on, beside the rows themselves."""
     keys = " ".join(f"{each.name}-{each.key}" for each in asked)
+    keys += "" if policy is None else f" {policy.output} {policy.limit!r}"
     return hashlib.sha256(keys.encode() + register.order.tobytes()).hexdigest()
 
 
@@ -75,7 +77,11 @@ def _filled(record: Record, first: Record) -> Record:
     return replace(record, row=filled, measured=first.measured)
 
 
-def counted(table: Table, run: str, register: Register) -> Counter[Status]:
-    """How many structures of the input have each status."""
-    wanted = set(register.order)
-    return Counter(known.status for _, known in table.known(run) if known.id in wanted)
+def counted(table: Table, run: str, register: Register) -> tuple[Counter[Status], bool]:
+    """How many structures of the input have each status, and whether the uncertainty of any is known."""
+    wanted, counts, doubted = set(register.order), Counter[Status](), False
+    for _, known in table.known(run):
+        if known.id in wanted:
+            counts[known.status] += 1
+            doubted |= known.doubted
+    return counts, doubted

@@ -14,6 +14,7 @@ from md_workflows.screening.rows import ScreenRow, Status, row_of
 from md_workflows.screening.table import Known, Table
 from md_workflows.screening.twins import Twins
 from md_workflows.structures import Structure, Unreadable, one_line, structure_hash
+from md_workflows.uncertainty import without_uncertainties
 
 Item: TypeAlias = Structure | tuple[str, Structure]
 
@@ -144,6 +145,7 @@ def _contents(given: Structure) -> tuple[Atoms, str, str]:
     """The structure, the hash of its contents, and why it cannot be worked on, or nothing."""
     if isinstance(given, Unreadable):
         return Atoms(), _digest(given.error), given.error
+    given = without_uncertainties(given)
     bare = given if given.calc is None else given.copy()  # results of whatever made the file are not our engine's
     try:
         content = structure_hash(given)[:32]

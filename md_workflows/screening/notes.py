@@ -111,7 +111,7 @@ def rated(record: Record) -> Record:
 
 
 def _errors(record: Record) -> str:
-    if record.row.status is Status.FAILED and not record.errors:
+    if record.row.status in {Status.FAILED, Status.UNCERTAIN} and not record.errors:
         return record.row.error
     return "; ".join(f"{name}: {error}" for name, error in record.errors.items() if error)
 

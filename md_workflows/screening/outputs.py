@@ -22,7 +22,7 @@ from md_workflows.screening.table import is_url
 Records: TypeAlias = Callable[[], Iterator[Record]]
 """Streams the records from the table, anew at each call."""
 
-_NOT_FOR_STRUCTURES = {Status.WAITING, Status.FAILED, Status.DUPLICATE}
+_NOT_FOR_STRUCTURES = {Status.WAITING, Status.FAILED, Status.DUPLICATE, Status.UNCERTAIN}
 _GROUP = 10_000
 
 

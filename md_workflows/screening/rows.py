@@ -9,7 +9,8 @@ from ase import Atoms
 
 from md_workflows.engine import Outcome
 from md_workflows.properties.base import Column, Value
-from md_workflows.relaxation import StopReason
+from md_workflows.relaxation import RelaxResult, StopReason
+from md_workflows.uncertainty import MARK, UNITS, uncertainties_of
 
 
 class Status(StrEnum):
@@ -19,6 +20,7 @@ class Status(StrEnum):
     CONVERGED = "converged"
     NOT_CONVERGED = "not_converged"
     MEASURED = "measured"
+    UNCERTAIN = "uncertain"
     FAILED = "failed"
     DUPLICATE = "duplicate"
 
@@ -28,7 +30,8 @@ class ScreenRow:
     """One structure's line of the table; a number that does not exist is None.
 
     energy eV · energy_per_atom eV/atom · fmax eV/Å · volume Å³ · wall_time s · error: one line or empty · duplicate_of:
-    the identifier whose values these are, or empty · values: of the properties, by the names of their columns.
+    the identifier whose values these are, or empty · values: uncertainties and those of the properties, by the names
+    of their columns.
     """
 
     identifier: str
@@ -62,6 +65,17 @@ COLUMNS = {
 }
 """The fields of ScreenRow and their columns in the table; the columns of the properties follow."""
 
+DOUBTS = {
+    "energy_uncertainty": Column("energy_uncertainty_eV", "uncertainty of the energy of the structure"),
+    "uncertainty": Column("uncertainty_eV_per_A", "largest uncertainty of a force component on its atoms"),
+    MARK: Column(MARK, "whether it was above the limit of the policy on uncertainty"),
+}
+"""Uncertainties of structures that came out of a relaxation, and their columns, which stand among the values."""
+
+FORCES = "forces_uncertainty"
+
+_STATUS = {StopReason.CONVERGED: Status.CONVERGED, StopReason.UNCERTAIN: Status.UNCERTAIN}
+
 
 def row_of(identifier: str, atoms: Atoms, status: Status, error: str = "") -> ScreenRow:
     """The row of a structure of which nothing is known yet, or which failed before anything was."""
@@ -88,14 +102,31 @@ def relaxed_row(identifier: str, atoms: Atoms, outcome: Outcome) -> ScreenRow:
         identifier=identifier,
         formula=_formula(atoms),
         n_atoms=len(atoms),
-        status=Status.CONVERGED if result.converged else Status.NOT_CONVERGED,
+        status=_STATUS.get(result.reason, Status.NOT_CONVERGED),
         energy=result.energy,
         energy_per_atom=result.energy / len(atoms),
         fmax=result.fmax,
         volume=_volume(result.atoms),
         steps=result.steps,
         wall_time=outcome.seconds,
+        error=_doubt(result) if result.reason is StopReason.UNCERTAIN else "",
+        values=doubts_of(result.atoms),
     )
+
+
+def doubts_of(atoms: Atoms) -> dict[str, Value]:
+    """What is known of the uncertainties of a structure, by the names of the columns in DOUBTS."""
+    known = {**uncertainties_of(atoms), MARK: atoms.info.get(MARK)}
+    return {column.name: known[name] for name, column in DOUBTS.items() if known.get(name) is not None}
+
+
+def _doubt(result: RelaxResult) -> str:
+    known = uncertainties_of(result.atoms)
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {known[name]:.4g} {unit}" for name, unit in UNITS.items() if name in known
+    )
+    where = f", largest at atom {int(known[FORCES].argmax())}" if FORCES in known else ""
+    return f"stopped at step {result.steps}, too uncertain: {told}{where}"
 
 
 def _formula(atoms: Atoms) -> str:

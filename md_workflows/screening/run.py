@@ -13,14 +13,17 @@ from md_workflows.engine import Engine, engine_for
 from md_workflows.progress import ProgressCallback
 from md_workflows.relaxation import RelaxSettings
 from md_workflows.screening.completion import counted, fill_duplicates, finish, token
+from md_workflows.screening.doubts import candidates_beside, doubt_columns, judge_all, judged, write_candidates
 from md_workflows.screening.intake import Intake, Item, Register, Stages, check_identifiers
 from md_workflows.screening.notes import Notes, current
 from md_workflows.screening.outputs import ScreenFiles, write_outputs
+from md_workflows.screening.records import Record
 from md_workflows.screening.rows import ScreenRow, Status
 from md_workflows.screening.stages import Asked, Plan, Task
 from md_workflows.screening.table import Reader, Table
 from md_workflows.screening.twins import CrystalTwins, ExactTwins, Twins, check_comparison
 from md_workflows.screening.workers import Computer, InProcess, Spread
+from md_workflows.uncertainty import UncertaintyPolicy
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,15 @@ class ScreenSettings:
 
     def run(self, identity: str) -> str:
         """The name, in the table, of all that these settings and this engine lead to; properties are known by row."""
-        relax = None if self.relax is None else self.relax.model_dump_json()
-        return "r" + hashlib.sha256(json.dumps([relax, identity]).encode()).hexdigest()[:12]
+        relax = None if self.relax is None else self.relax.model_dump_json(exclude={"uncertainty"})
+        policy = self.policy
+        stops = [] if policy is None or policy.action != "stop" else [policy.output, policy.limit]
+        return "r" + hashlib.sha256(json.dumps([relax, identity, *stops]).encode()).hexdigest()[:12]
+
+    @property
+    def policy(self) -> UncertaintyPolicy | None:
+        """What happens to structures that are too uncertain: that of the relaxation."""
+        return None if self.relax is None else self.relax.uncertainty
 
     def check(self) -> None:
         """Raise ValueError when there is nothing to do, or a library is missing."""
@@ -60,12 +70,15 @@ class ScreenSettings:
 @dataclass(frozen=True)
 class ScreenResult:
     """How a screening ended. counts: of each status · resumed: how many were done already · files: where all is ·
-    numbers: of the rows in the database, in the order of the input."""
+    numbers: of the rows in the database, in the order of the input · candidates: where structures are kept for
+    labelling, None where there are none, and n_candidates: how many."""
 
     counts: Mapping[Status, int]
     resumed: int
     files: ScreenFiles
     numbers: Sequence[int]
+    candidates: Path | None = None
+    n_candidates: int = 0
 
     @cached_property
     def rows(self) -> tuple[ScreenRow, ...]:
@@ -105,6 +118,7 @@ def screen(
     files = output if isinstance(output, ScreenFiles) else ScreenFiles.beside(output)
     chosen = settings if isinstance(settings, ScreenSettings) else ScreenSettings(settings or RelaxSettings())
     chosen.check()
+    candidates_beside(chosen.policy, files)
     if chosen.export_only and not resume:
         raise ValueError(
             "to compute everything again (--fresh) would forget what is to be written without computing "
@@ -120,12 +134,7 @@ def screen(
         if not chosen.export_only:
             asked = screening.compute(register, computer, progress)
             screening.complete(register, asked)
-        counts = counted(table, screening.run, register)
-        columns = [column for each in chosen.asked for column in each.row.columns]
-        write_outputs(
-            files, columns, lambda: (current(record, chosen.asked) for _, record in table.read(register.order))
-        )
-    return ScreenResult(counts, register.resumed, files, register.order)
+        return screening.result(files, register)
 
 
 def _computer(calculator: Any, engine: Engine | Spread | None) -> Computer:
@@ -190,9 +199,30 @@ class _Screening:
         for each in asked.values():
             if each.row.finish is not None:
                 finish(self.table, self.run, each, register)
+        if self.settings.policy is not None:
+            judge_all(self.table, self.run, self.settings.policy, register)
         fill_duplicates(self.table, self.run, register)
-        self.table.complete(self.run, token(self.settings.asked, register))
+        self.table.complete(self.run, self._token(register))
+
+    def result(self, files: ScreenFiles, register: Register) -> ScreenResult:
+        """Write the outputs, with marks of this call's limit."""
+        asked, policy = self.settings.asked, self.settings.policy
+        counts, doubted = counted(self.table, self.run, register)
+        if policy is not None and not doubted and (counts[Status.CONVERGED] or counts[Status.NOT_CONVERGED]):
+            policy.check_known((), "the engine of this screening")
+        columns = doubt_columns(policy, doubted) + [column for each in asked for column in each.row.columns]
+
+        def records() -> Iterator[Record]:
+            return (judged(current(record, asked), policy) for _, record in self.table.read(register.order))
+
+        write_outputs(files, columns, records)
+        candidates = candidates_beside(policy, files)
+        kept = 0 if candidates is None else write_candidates(candidates, records)
+        return ScreenResult(counts, register.resumed, files, register.order, candidates if kept else None, kept)
+
+    def _token(self, register: Register) -> str:
+        return token(self.settings.asked, register, self.settings.policy)
 
     def _whole(self, register: Register) -> bool:
         """Whether all was done, and completed, by an earlier call."""
-        return not register.pending and self.table.completed(self.run) == token(self.settings.asked, register)
+        return not register.pending and self.table.completed(self.run) == self._token(register)

@@ -14,7 +14,7 @@ from ase.db import connect
 from md_workflows.durable import check_directory
 from md_workflows.screening.lock import FileLock, ServerLock
 from md_workflows.screening.records import Record, ase_row, data, pairs, record_of, searchable, unique_id
-from md_workflows.screening.rows import Status
+from md_workflows.screening.rows import DOUBTS, Status
 
 _BATCH = 500
 """Rows that are read or written at once."""
@@ -23,7 +23,10 @@ _SCAN = f"SELECT id, unique_id, key_value_pairs FROM systems WHERE id > ? ORDER 
 
 
 class Known(NamedTuple):
-    """What is remembered of each row: its number in the database, and what decides whether it is done."""
+    """What is remembered of each row: its number in the database, and what decides whether it is done.
+
+    doubted: whether its uncertainty is known.
+    """
 
     id: int
     status: Status
@@ -31,6 +34,7 @@ class Known(NamedTuple):
     measured: str
     unmeasured: str
     duplicate_of: str
+    doubted: bool = False
 
 
 class Reader:
@@ -104,8 +108,10 @@ class Table:
         """Stream the rows of `run` that are there, each with its unique id, in the order of their numbers."""
         for number, unique, found in self._reader.scan():
             if found.get("run") == run and found.get("screening", "") == searchable(self._scope):
-                texts = (found.get(name, "") for name in ("measured", "unmeasured", "duplicate_of"))
-                yield unique, Known(number, Status(found["status"]), found["content"][1:], *texts)
+                measured, unmeasured, twin = (found.get(key, "") for key in ("measured", "unmeasured", "duplicate_of"))
+                doubted = any(column.name in found for column in DOUBTS.values())
+                status, content = Status(found["status"]), found["content"][1:]
+                yield unique, Known(number, status, content, measured, unmeasured, twin, doubted)
 
     def number(self, run: str, identifier: str) -> int:
         """The number of a row that is there."""

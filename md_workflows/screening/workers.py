@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from md_workflows.engine import Engine
 from md_workflows.screening.stages import Asked, Done, Plan, Task, process
 from md_workflows.structures import one_line
+from md_workflows.uncertainty import NoUncertaintyError
 
 CHUNK = 32
 """Structures that a worker gets at once, unless told otherwise."""
@@ -159,7 +160,7 @@ def _result(future: Future[list[Done]]) -> list[Done] | str:
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, EngineNotBuiltError) or not isinstance(error, Exception):
+    if isinstance(error, EngineNotBuiltError | NoUncertaintyError) or not isinstance(error, Exception):
         raise error
     return one_line(error)
 

@@ -18,7 +18,7 @@ from ase.optimize import BFGS, FIRE
 
 from md_workflows import ASEEngine, BatchedEngine, NEBSettings, Outcome, RelaxSettings, neb, neb_many, parse_settings
 from md_workflows.bands.band import band_forces
-from md_workflows.batched.models import ASEModel
+from md_workflows.batched.ase_model import ASEModel
 
 
 def hop_on_aluminium() -> tuple[Atoms, Atoms]:

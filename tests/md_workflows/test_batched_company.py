@@ -12,8 +12,8 @@ from ase.constraints import FixBondLengths, FixSymmetry, Hookean
 from numpy.typing import NDArray
 
 from md_workflows import ASEEngine, CellSettings, RelaxSettings
+from md_workflows.batched.ase_model import ASEModel
 from md_workflows.batched.engine import BatchedEngine
-from md_workflows.batched.models import ASEModel
 from md_workflows.batched.relaxing import Relaxation
 from md_workflows.batched.room import measure_room
 from md_workflows.batched.sizing import free_bytes

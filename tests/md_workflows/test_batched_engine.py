@@ -10,8 +10,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from md_workflows import ASEEngine, RelaxSettings
+from md_workflows.batched.ase_model import ASEModel
 from md_workflows.batched.engine import BatchedEngine
-from md_workflows.batched.models import ASEModel
 from md_workflows.batched.sizing import MemoryMeter, Sizer, is_out_of_memory
 from md_workflows.engine import engine_for, evaluate_many
 from potentials.graph import AtomicGraph

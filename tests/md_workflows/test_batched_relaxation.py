@@ -13,8 +13,8 @@ from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, Hookean
 from ase.filters import FrechetCellFilter
 
 from md_workflows import ASEEngine, CellSettings, Outcome, RelaxSettings, StopReason
+from md_workflows.batched.ase_model import ASEModel
 from md_workflows.batched.engine import BatchedEngine
-from md_workflows.batched.models import ASEModel
 from md_workflows.batched.strain import frechet_adjoint, logarithm
 from tests.md_workflows.pair_model import pair_model
 

@@ -17,9 +17,9 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 
+from md_workflows.batched.ase_model import ASEModel
 from md_workflows.batched.dynamics.random import atom_normals, structure_normals
 from md_workflows.batched.fleet import Fleet
-from md_workflows.batched.models import ASEModel
 from md_workflows.ensembles import NPT, NVE, Bussi, EnsembleSettings, Langevin, NoseHooverChain, NPTIsotropic
 from md_workflows.integrators import build_integrator
 from md_workflows.velocities import thermal_momenta

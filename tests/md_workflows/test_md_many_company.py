@@ -14,10 +14,10 @@ from ase.constraints import FixAtoms
 
 from md_workflows import NVE, Bussi, Langevin, MDGuards, MDSettings, NoseHooverChain, run_md, run_md_many
 from md_workflows.batch_files import BatchFiles
+from md_workflows.batched.ase_model import ASEModel
 from md_workflows.batched.dynamics.session import Asked, begin
 from md_workflows.batched.dynamics.state import BatchState, Gone, extended
 from md_workflows.batched.fleet import Fleet, fleet_of
-from md_workflows.batched.models import ASEModel
 
 
 def copper() -> Atoms:

@@ -49,12 +49,10 @@ def model(kind: str) -> GraphModel:
             "heats": {"forces": results["forces"] + heat},
             "pulls": {"forces": torch.where(silver, _together(graph), results["forces"])},
             "loses": {"energy": results["energy"] + lost},
-            "doubts": {"uncertainty": torch.where(of_silver, furthest, 0.01)},
         }
         return results | changes[kind]
 
-    names = ("uncertainty",) if kind == "doubts" else ()
-    return GraphModel(bad, CUTOFF, device=torch.device("cpu"), identity=kind, check=lambda _: None, outputs=names)
+    return GraphModel(bad, CUTOFF, device=torch.device("cpu"), identity=kind, check=lambda _: None)
 
 
 def _together(graph: AtomicGraph) -> Tensor:
@@ -74,7 +72,6 @@ def run(kind: str, guards: MDGuards | list[MDGuards] | None, files: Path | None 
         ("heats", MDGuards(max_temperature_K=2500), "temperature reached"),
         ("pulls", MDGuards(min_distance_of_radii=0.5), "closer than 0.5 of their covalent radii"),
         ("loses", None, "energy or forces are not finite"),
-        ("doubts", MDGuards(max_uncertainty=FAR), "model's uncertainty reached"),
     ],
 )
 def test_each_guard_stops_its_own(kind: str, guards: MDGuards | None, words: str, tmp_path: Path) -> None:
@@ -129,24 +126,3 @@ def test_atoms_that_meet_exactly_have_collided() -> None:
     (outcome,) = run_md_many(atoms, settings, calculator=Free(), guards=MDGuards(min_distance_of_radii=0.01))
     assert outcome.stopped.startswith("step 10: ")
     assert outcome.steps == 9
-
-
-def test_an_uncertainty_that_no_model_gives() -> None:
-    with pytest.raises(ValueError, match="needs an output 'uncertainty' per structure, which EMT does not give"):
-        run_md_many(crystals(), SETTINGS, calculator=EMT(), guards=MDGuards(max_uncertainty=0.1))
-    with pytest.raises(ValueError, match="it gives uncertainty"):
-        run("doubts", MDGuards(max_uncertainty=0.1, uncertainty="spread"))
-    with pytest.raises(ValueError, match="one uncertainty can be watched"):
-        run("doubts", [MDGuards(max_uncertainty=0.1, uncertainty=name) for name in ("a", "b", "b")])
-
-
-def test_a_calculator_may_know_its_uncertainty() -> None:
-    class Doubtful(EMT):
-        implemented_properties = (*EMT.implemented_properties, "uncertainty")
-
-        def calculate(self, *arguments: object, **named: object) -> None:
-            super().calculate(*arguments, **named)
-            self.results["uncertainty"] = float(np.ptp(self.atoms.get_momenta()))
-
-    outcomes = list(run_md_many(crystals(), SETTINGS, calculator=Doubtful(), guards=MDGuards(max_uncertainty=1e-9)))
-    assert all("model's uncertainty reached" in outcome.stopped for outcome in outcomes)

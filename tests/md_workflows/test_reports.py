@@ -24,8 +24,17 @@ WISHES = [
     {"name": "rdf", "cutoff": 5.0, "bins": 20, "interval": 3},
     {"name": "msd", "window": 4, "interval": 1},
     {"name": "vacf", "window": 5, "interval": 2},
+    {"name": "uncertainty", "interval": 2},
 ]
-TABLES = ("temperature", "energy", "pressure", "rdf", "msd", "vacf", "vdos")
+TABLES = ("temperature", "energy", "pressure", "rdf", "msd", "vacf", "vdos", "uncertainty")
+
+
+class Unsure(EMT):
+    """EMT that doubts its largest force."""
+
+    def calculate(self, *arguments: object, **named: object) -> None:
+        super().calculate(*arguments, **named)
+        self.results["uncertainty"] = float(np.abs(self.results["forces"]).max())
 
 
 class Killed(BaseException):
@@ -48,7 +57,7 @@ def settings(name: str = "langevin", steps: int = 40, **other: object) -> MDSett
 @pytest.mark.parametrize("suffix", [".traj", ".h5"])
 @pytest.mark.parametrize("step", [1, 13, 26])
 def test_a_killed_run_reports_the_same_bits(step: int, suffix: str, tmp_path: Path) -> None:
-    whole = run_md(crystal(), settings(), calculator=EMT(), files=tmp_path / f"whole{suffix}", reporters=WISHES)
+    whole = run_md(crystal(), settings(), calculator=Unsure(), files=tmp_path / f"whole{suffix}", reporters=WISHES)
 
     def kill(done: int, total: int | None) -> None:
         if done == step:
@@ -56,8 +65,8 @@ def test_a_killed_run_reports_the_same_bits(step: int, suffix: str, tmp_path: Pa
 
     parts = tmp_path / f"parts{suffix}"
     with pytest.raises(Killed):
-        run_md(crystal(), settings(), calculator=EMT(), files=parts, progress=kill, reporters=WISHES)
-    resumed = run_md(crystal(), settings(), calculator=EMT(), files=parts, on_existing="restart", reporters=WISHES)
+        run_md(crystal(), settings(), calculator=Unsure(), files=parts, progress=kill, reporters=WISHES)
+    resumed = run_md(crystal(), settings(), calculator=Unsure(), files=parts, on_existing="restart", reporters=WISHES)
     for name in TABLES:
         told = (tmp_path / f"parts.{name}.csv").read_bytes()
         assert told == (tmp_path / f"whole.{name}.csv").read_bytes(), name
@@ -70,8 +79,8 @@ def test_a_killed_run_reports_the_same_bits(step: int, suffix: str, tmp_path: Pa
 
 
 def test_reports_change_nothing_of_the_run(tmp_path: Path) -> None:
-    plain = run_md(crystal(), settings(), calculator=EMT())
-    watched = run_md(crystal(), settings(), calculator=EMT(), reporters=WISHES)
+    plain = run_md(crystal(), settings(), calculator=Unsure())
+    watched = run_md(crystal(), settings(), calculator=Unsure(), reporters=WISHES)
     assert np.array_equal(plain.atoms.positions, watched.atoms.positions)
     assert watched.files == MDFiles()
     assert len(watched.reports["msd"].tables()["msd"]["time_fs"]) == 5
@@ -82,7 +91,7 @@ def test_afterwards_the_trajectory_tells_the_same(suffix: str, tmp_path: Path) -
     wishes = [{"interval": 1, **({"name": wish} if isinstance(wish, str) else wish)} for wish in WISHES]
     every = [{**wish, "interval": 1} for wish in wishes]
     path = tmp_path / f"md{suffix}"
-    run = run_md(crystal(), settings(), calculator=EMT(), files=path, reporters=every)
+    run = run_md(crystal(), settings(), calculator=Unsure(), files=path, reporters=every)
     chosen = {str(wish["name"]): {k: v for k, v in wish.items() if k not in {"name", "interval"}} for wish in wishes}
     found = analyse(Source(path), settings=chosen)
     assert (found.frames, found.left_out) == (41, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from md_workflows.batched.doubts import doubt_columns, note_row
 from md_workflows.batched.dynamics.base import kinetic_energy
+from md_workflows.batched.dynamics.doubting import Doubting
 from md_workflows.batched.dynamics.observed import temperature
 from md_workflows.batched.dynamics.state import Gone
 from md_workflows.batched.fleet import Fleet
+from md_workflows.candidates import candidate
 from md_workflows.md import EnergySummary
 from md_workflows.md_many import MDOutcome
 
@@ -26,6 +29,7 @@ def frames_of(given: Sequence[Atoms], fleet: Fleet, rows: Sequence[int]) -> list
     starts = fleet.starts().tolist()
     atom = {name: fleet.atom[name].cpu().numpy() for name in ATOMS}
     graph = {name: fleet.graph[name].cpu().numpy() for name in GRAPH}
+    doubts = doubt_columns(fleet)
     found = []
     for row in rows:
         mine = slice(starts[row], starts[row + 1])
@@ -39,6 +43,7 @@ def frames_of(given: Sequence[Atoms], fleet: Fleet, rows: Sequence[int]) -> list
         results: dict[str, Any] = {"energy": energy, "free_energy": energy, "forces": atom["forces"][mine].copy()}
         if np.isfinite(graph["stress"][row]).all():
             results["stress"] = full_3x3_to_voigt_6_stress(graph["stress"][row])
+        note_row(frame, doubts, row, mine)
         frame.calc = SinglePointCalculator(frame, **results)
         found.append(frame)
     return found
@@ -61,4 +66,17 @@ def outcome_of(given: Sequence[Atoms], gone: Gone, fleet: Fleet | None) -> MDOut
         energies=EnergySummary(potential, kinetic, potential + kinetic, drift),
         stopped=gone.stopped,
         seconds=gone.seconds,
+        doubts=Doubting.found(fleet),
     )
+
+
+def candidates_of(
+    given: Sequence[Atoms], fleet: Fleet, rows: Sequence[int], source: Callable[[int], str]
+) -> list[Atoms]:
+    """The structures of `rows` for labelling: their source, by key, uncertainties, and no energies and forces."""
+    kelvin = temperature(fleet)
+    found = []
+    for frame, row in zip(frames_of(given, fleet, rows), rows, strict=True):
+        key = int(fleet.graph["key"][row])
+        found.append(candidate(frame, source=source(key), temperature_K=float(kelvin[row])))
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,15 +13,18 @@ from torch import Tensor
 
 from md_workflows.batched.constraints import free_components
 from md_workflows.batched.dynamics.base import Integrator, kinetic_energy
+from md_workflows.batched.dynamics.doubting import Doubting
 from md_workflows.batched.dynamics.registry import check_ensemble
 from md_workflows.batched.dynamics.watch import Watch
 from md_workflows.batched.fleet import DOUBLE, Fleet
 from md_workflows.md import MDSettings
+from md_workflows.uncertainty import MARK, Level
 from md_workflows.velocities import draw_velocities
 
-GOOD = {"good_momenta": "momenta", "good_forces": "forces"}
-GOOD_OF_ALL = {"good_energy": "energy", "good_stress": "stress", "good_step": "step"}
-"""Columns of the last geometry at which no guard stopped a structure; positions and cell are noted by `Advance`."""
+GOOD = ("momenta", "forces")
+GOOD_OF_ALL = ("energy", "stress", "step")
+"""Columns that are noted at the last geometry at which nothing stopped a structure, beside what the model tells and the
+mark; as good_energy and so on. Positions and cell are noted by `Advance`."""
 
 
 class Observer(Protocol):
@@ -35,6 +38,9 @@ class Observer(Protocol):
 
     def frames(self, fleet: Fleet, rows: list[int]) -> None:
         """The present frames of these rows."""
+
+    def keep(self, fleet: Fleet, rows: list[int]) -> None:
+        """The present structures of these rows, as candidates for labelling."""
 
     def log(self, fleet: Fleet, rows: list[int]) -> None:
         """The present lines of the log of these rows."""
@@ -54,12 +60,25 @@ class Plan:
     looks: Sequence[int] = ()
 
 
+@dataclass(frozen=True)
+class Driver:
+    """What is to be known of the model: its name in messages, whether it gives stresses, what it tells beside."""
+
+    name: str
+    has_stress: bool
+    outputs: Mapping[str, Level]
+
+
 class MolecularDynamics:
     """Moves structures by an integrator until each has taken its steps or a guard stops it."""
 
-    def __init__(self, integrator: Integrator, watch: Watch, plan: Plan, has_stress: bool, name: str) -> None:
-        self._integrator, self._watch, self._plan = integrator, watch, plan
-        self._has_stress, self._name = has_stress, name
+    def __init__(self, integrator: Integrator, watch: Watch, doubting: Doubting, plan: Plan, driver: Driver) -> None:
+        self._integrator, self._watch, self._doubting, self._plan = integrator, watch, doubting, plan
+        self._has_stress, self._name = driver.has_stress, driver.name
+        self._good: dict[Level, list[str]] = {"atom": list(GOOD), "graph": list(GOOD_OF_ALL)}
+        for output, level in driver.outputs.items():
+            self._good[level].append(output)
+        self._good["graph"] += [MARK] if doubting.on else []
         self._coming: dict[int, Atoms] = {}
         self._stopped: dict[int, str] = {}
 
@@ -100,10 +119,12 @@ class MolecularDynamics:
             counted=numbers(counted, torch.int64),
             start_energy=torch.zeros_like(fleet.graph["energy"]),
         )
-        fleet.atom.update({good: torch.zeros_like(fleet.atom[name]) for good, name in GOOD.items()})
-        fleet.graph.update({good: torch.zeros_like(fleet.graph[name]) for good, name in GOOD_OF_ALL.items()})
-        fleet.graph["good_energy"].fill_(torch.nan)
         self._watch.columns(fleet)
+        self._doubting.columns(fleet)
+        for level, names in self._good.items():
+            columns = fleet.of(level)
+            columns.update({f"good_{name}": torch.zeros_like(columns[name]) for name in names})
+        fleet.graph["good_energy"].fill_(torch.nan)
         self._integrator.columns(fleet, [one.ensemble for one in settings])
 
     def resume(self, fleet: Fleet) -> None:
@@ -118,10 +139,10 @@ class MolecularDynamics:
     def move(self, fleet: Fleet) -> dict[int, str]:
         """Go to the geometry of the next step."""
         self._plan.rest(fleet)
-        for good, name in GOOD.items():
-            fleet.atom[good].copy_(fleet.atom[name])
-        for good, name in GOOD_OF_ALL.items():
-            fleet.graph[good].copy_(fleet.graph[name])
+        for level, names in self._good.items():
+            columns = fleet.of(level)
+            for name in names:
+                columns[f"good_{name}"].copy_(columns[name])
         self._integrator.before(fleet)
         return {}
 
@@ -133,6 +154,10 @@ class MolecularDynamics:
     def finished(self, fleet: Fleet) -> Tensor:
         """[G] who has taken all steps or has to stop; what is due of the others is written down."""
         stopping = self._watch.check(fleet)
+        doubted, keep = self._doubting.look(fleet, stopping)
+        if keep:
+            self._plan.observer.keep(fleet, keep)
+        stopping |= doubted
         stopping |= self._look(fleet, stopping)
         step = fleet.graph["step"]
         events = torch.stack([step % fleet.graph["frame_every"] == 0, step % fleet.graph["log_every"] == 0])
@@ -171,7 +196,8 @@ def last_good(fleet: Fleet) -> Fleet | None:
     """The structures at their last good geometry; None for one that never had any."""
     if not bool(torch.isfinite(fleet.graph["good_energy"]).all()):
         return None
-    atom = {**fleet.atom, "positions": fleet.atom["good_positions"]}
-    graph = {**fleet.graph, "cell": fleet.graph["good_cell"]}
-    atom |= {name: fleet.atom[good] for good, name in GOOD.items()}
-    return Fleet(atom, graph | {name: fleet.graph[good] for good, name in GOOD_OF_ALL.items()})
+    atom, graph = (
+        columns | {name.removeprefix("good_"): good for name, good in columns.items() if name.startswith("good_")}
+        for columns in (fleet.atom, fleet.graph)
+    )
+    return Fleet(atom, graph)

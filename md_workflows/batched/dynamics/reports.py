@@ -13,6 +13,7 @@ from md_workflows.analysis.registry import Wish
 from md_workflows.analysis.reporter import join, split
 from md_workflows.analysis.reporting import Reporting
 from md_workflows.batch_files import SYNCS, BatchFiles
+from md_workflows.batched.models import Model
 from md_workflows.structures import one_line
 
 
@@ -41,9 +42,10 @@ class Reports:
         """Steps from look to look, of all reporters."""
         return sorted({reporter.interval for reporter in self._blank.reporters.values()})
 
-    def check_model(self, has_stress: bool, name: str) -> None:
+    def check_model(self, model: Model, name: str) -> None:
         """Raise ValueError where the model cannot give what a reporter needs."""
-        self._blank.check_stress(has_stress, name)
+        self._blank.check_stress(model.has_stress, name)
+        self._blank.check_uncertainty(model.outputs, name)
 
     def check(self, atoms: Atoms) -> None:
         """Raise ValueError where a structure cannot give what a reporter needs."""

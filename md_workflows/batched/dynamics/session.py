@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from md_workflows.analysis.registry import Wish
 from md_workflows.analysis.reporting import Reporting
 from md_workflows.batch_files import BatchFiles, BatchWriter, rewind_all
 from md_workflows.batched.advance import Advance, Departure
-from md_workflows.batched.dynamics.frames import frames_of, outcome_of
-from md_workflows.batched.dynamics.motion import MolecularDynamics, Plan, last_good
+from md_workflows.batched.dynamics.doubting import Doubting
+from md_workflows.batched.dynamics.frames import candidates_of, frames_of, outcome_of
+from md_workflows.batched.dynamics.motion import Driver, MolecularDynamics, Plan, last_good
 from md_workflows.batched.dynamics.observed import log_rows
 from md_workflows.batched.dynamics.registry import integrator_for
 from md_workflows.batched.dynamics.reports import Reports
@@ -25,6 +27,9 @@ from md_workflows.batched.dynamics.watch import Watch
 from md_workflows.batched.fleet import Fleet
 from md_workflows.batched.models import GraphModel, Model
 from md_workflows.batched.room import measure_room
+from md_workflows.candidates import CANDIDATES, CandidateFile, candidates_path
+from md_workflows.durable import check_directory
+from md_workflows.frames import Mark, rewind_file
 from md_workflows.md import MDSettings
 from md_workflows.md_guards import MDGuards
 from md_workflows.md_many import MDOutcome
@@ -52,8 +57,22 @@ class Asked:
     def motion(self, plan: Plan) -> MolecularDynamics:
         """How they move; raises ValueError where that cannot be."""
         integrator = integrator_for(self.settings[0].ensemble)
-        watch = Watch(self.guards, integrator, self.model, self.name)
-        return MolecularDynamics(integrator, watch, plan, self.model.has_stress, self.name)
+        doubting = Doubting([one.uncertainty for one in self.settings], self.model, self.name)
+        driver = Driver(self.name, self.model.has_stress, self.model.outputs)
+        return MolecularDynamics(integrator, Watch(self.guards, integrator), doubting, plan, driver)
+
+    def candidates(self) -> Path | None:
+        """The file that structures are kept in for labelling; raises ValueError for none or several."""
+        beside = None if self.files is None else self.files.candidates
+        paths = {candidates_path(one.uncertainty, beside) for one in self.settings} - {None}
+        if len(paths) > 1:
+            raise ValueError(f"the runs of one call have one file of candidates, these have {sorted(map(str, paths))}.")
+        return next(iter(paths), None)
+
+    def source(self, key: int) -> str:
+        """Where a candidate of this run comes from: the name of its frames, where there are any."""
+        frames = None if self.files is None else self.files.frames_of(key)
+        return f"run_{key:06d}" if frames is None else frames.name
 
     def fresh(self) -> BatchState:
         """The state before anything has begun."""
@@ -74,10 +93,16 @@ def begin(asked: Asked, on_existing: str) -> Session:
     """
     files, fresh = asked.files, asked.fresh()
     session = Session(asked, fresh)
+    candidates = asked.candidates()
+    kept = [] if candidates is None or not candidates.exists() else [candidates]
+    if candidates is not None and candidates.parent != getattr(files, "directory", None):
+        check_directory(candidates)
     if files is None:
+        if kept:
+            raise ValueError(f"{candidates} exists already; name another file for the candidates, or remove it.")
         return session
     files.check()
-    present = files.present(len(asked.structures))
+    present = files.present(len(asked.structures)) + kept
     if present and on_existing == "error":
         raise ValueError(
             f"{files.directory} holds {present[0].name} and {len(present) - 1} more files of such runs; "
@@ -94,8 +119,12 @@ def begin(asked: Asked, on_existing: str) -> Session:
         state = BatchState.load(files.state, asked.model.device)
         state.check(fresh, files.state)
         state = extended(state, [one.steps for one in asked.settings], files.state)
-        rewind_all(files, state.marks, len(asked.structures))
-        return Session(asked, state)
+        marks = dict(state.marks)
+        kept_then = marks.pop(CANDIDATES, Mark(0))
+        rewind_all(files, marks, len(asked.structures))
+        if candidates is not None:
+            rewind_file(candidates, kept_then)
+        return Session(asked, replace(state, marks=marks))
     for path in present:
         path.unlink()
     files.directory.mkdir(exist_ok=True)
@@ -118,7 +147,8 @@ class Session:
         """Make what moves and what writes; raises ValueError where the settings cannot be."""
         asked = self.asked
         self._reports = Reports(asked.reporters, asked.files, self.state.reports)
-        self._reports.check_model(asked.model.has_stress, asked.name)
+        self._reports.check_model(asked.model, asked.name)
+        self._candidates = CandidateFile(asked.candidates())
         self.state = replace(self.state, reports={})  # the reporters have it now
         self._motion = asked.motion(Plan(asked.settings, self, self._rest, self._reports.intervals))
         self._writer = None if self.asked.files is None else BatchWriter(self.asked.files, self.state.marks)
@@ -202,6 +232,11 @@ class Session:
             for frame, row in zip(frames_of(self.asked.structures, fleet, rows), rows, strict=True):
                 self._writer.frame(int(fleet.graph["key"][row]), frame)
 
+    def keep(self, fleet: Fleet, rows: list[int]) -> None:
+        """Keep the present structures of these rows for labelling."""
+        for structure in candidates_of(self.asked.structures, fleet, rows, self.asked.source):
+            self._candidates.append(structure)
+
     def log(self, fleet: Fleet, rows: list[int]) -> None:
         """Write the present lines of the log of these rows."""
         if self._writer is not None and self._writer.wants_lines and rows:
@@ -233,7 +268,8 @@ class Session:
         if isinstance(model, GraphModel):
             size |= {"room": model.sizer.budget, "ceiling": model.sizer.ceiling}
         began = max(keys, default=-1) + 1
-        state = replace(state, fleet=fleet, began=began, rounds=self._rounds, marks=self._writer.marks(), **size)
+        marks = self._writer.marks() | self._candidates.marks()
+        state = replace(state, fleet=fleet, began=began, rounds=self._rounds, marks=marks, **size)
         state.save(self.asked.files.state)
         self.state, self._gone = replace(state, reports={}), []
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from md_workflows.batched.dynamics.base import Integrator
 from md_workflows.batched.dynamics.observed import temperature
 from md_workflows.batched.fleet import DOUBLE, Fleet
-from md_workflows.batched.models import Model
 from md_workflows.batched.verlet import BatchedVerlet, StructuresFailedError
 from md_workflows.md_guards import MDGuards
 
@@ -22,7 +21,6 @@ LIMITS = {
     "max_drift": "max_drift_eV_per_atom",
     "min_distance": "min_distance_of_radii",
     "max_temperature": "max_temperature_K",
-    "max_uncertainty": "max_uncertainty",
 }
 """Columns [G] of a fleet, NaN where a structure has no such limit, and the settings they come from."""
 
@@ -33,17 +31,11 @@ class Watch:
     Args:
         guards: of each structure, by its key.
         integrator: says what is conserved.
-        model: has the uncertainty as one of its outputs.
-        name: what the model is called in messages.
-
-    Raises:
-        ValueError: an uncertainty is asked for that the model does not give.
     """
 
-    def __init__(self, guards: Sequence[MDGuards], integrator: Integrator, model: Model, name: str) -> None:
+    def __init__(self, guards: Sequence[MDGuards], integrator: Integrator) -> None:
         self._guards, self._integrator = guards, integrator
         self._on = {column: any(getattr(one, of) is not None for one in guards) for column, of in LIMITS.items()}
-        self.output = _uncertainty(guards, model, name)
         self._near: BatchedVerlet | None = None
 
     def columns(self, fleet: Fleet) -> None:
@@ -84,8 +76,6 @@ class Watch:
             values["max_drift"] = drift.abs() / fleet.graph["count"]
         if self._on["max_temperature"]:
             values["max_temperature"] = temperature(fleet)
-        if self._on["max_uncertainty"]:
-            values["max_uncertainty"] = fleet.graph[self.output]
         if self._on["min_distance"]:
             try:
                 values["min_distance"] = self._closest(fleet)
@@ -115,19 +105,5 @@ class Watch:
             "max_drift": f"the conserved energy drifted by {value:.4g} eV/atom, more than {limit:g}",
             "min_distance": f"two atoms came closer than {limit:g} of their covalent radii (to {value:.3f})",
             "max_temperature": f"the temperature reached {value:.6g} K, more than {limit:g}",
-            "max_uncertainty": f"the model's {self.output} reached {value:.4g}, more than {limit:g}",
         }
         return said[column]
-
-
-def _uncertainty(guards: Sequence[MDGuards], model: Model, name: str) -> str:
-    asked = sorted({one.uncertainty for one in guards if one.max_uncertainty is not None})
-    if len(asked) > 1:
-        raise ValueError(f"guards ask for the outputs {', '.join(asked)}; one uncertainty can be watched in a call.")
-    if asked and asked[0] not in model.outputs:
-        there = ", ".join(model.outputs) or "none"
-        raise ValueError(
-            f"max_uncertainty needs an output {asked[0]!r} per structure, which {name} does not give (it gives "
-            f"{there}); use a model that knows its uncertainty, or leave max_uncertainty out."
-        )
-    return asked[0] if asked else ""

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from md_workflows import ASEEngine, BatchedEngine, CellSettings, Outcome, RelaxSettings, relax
-from md_workflows.batched.models import ASEModel
+from md_workflows.batched.ase_model import ASEModel
 
 
 class Streaming(ASEEngine):
