@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,21 +12,19 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes, all_properties
 from torch import Tensor
 
-from gfm_ase.loading import Loaded, choose_dtype, load, load_export
+from gfm_ase.loading import Loaded, check_elements_known, choose_dtype, choose_head, load, load_export
+from gfm_ase.uncertain import Evaluate, Uncertainties
 from potentials.compiled import CompiledPotential
 from potentials.devices import choose_device
+from potentials.ensemble import AnyPotential
 from potentials.exported import Exported
 from potentials.graph import AtomicGraph
-from potentials.potential import Potential
 from potentials.quantities import VOIGT
-from potentials.references import References
 from potentials.structures import graph_from_atoms, structure_state
 from potentials.verlet import VerletList
 
 if TYPE_CHECKING:
     from md_workflows.batched.models import GraphModel
-
-Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
 
 DIRECT = "the batched engine takes derivatives of the energy; it cannot drive direct forces"
 
@@ -47,6 +44,11 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     repeat nowhere) are there where the potential has learnt them on this head, and so are ASE's getters of them; other
     outputs stand in ``results`` under their names. Forces are derivatives of the energy, whatever outputs there are:
     `use_direct_forces` changes that.
+
+    An ensemble, and a potential whose last layer was fitted, say how sure they are: ``results`` have energy_uncertainty
+    (eV), forces_uncertainty ([N] eV/Å, of a component), uncertainty (the largest of these) and, from ensembles,
+    stress_uncertainty (eV/Å³). They are half-widths of intervals that hold 90 % of errors (`use_coverage`) where the
+    checkpoint was calibrated for this head (``calc.uncertainties.calibrated``), and standard deviations elsewhere.
 
     Args:
         checkpoint: a file that `gfm-ase train` wrote, or what `gfm_ase.load` returned.
@@ -91,6 +93,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.of_energies = loaded.manifest.heads[self.head].of_energies
         given = IMPLEMENTED if self.of_energies else []
         self.implemented_properties = [*given, *(name for name in self.outputs if name in all_properties)]
+        self.uncertainties = Uncertainties(self.potential, self.head, self.manifest)
         self.direct = False
         self.pairs = VerletList(self.potential.cutoff, skin)  # another back end: `calc.pairs = VerletList(...)`
         self._evaluate: Evaluate | None = None
@@ -133,7 +136,10 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
 
         identity = f"{self.manifest.identity} head={self.head} dtype={self.potential.dtype}"
         known, device = self._check_known, self.potential.device
-        return GraphModel(self.evaluator(), self.potential.cutoff, device=device, identity=identity, check=known)
+        told = self.uncertainties.names
+        return GraphModel(
+            self.evaluator(), self.potential.cutoff, device=device, identity=identity, check=known, outputs=told
+        )
 
     def calculate(
         self,
@@ -161,6 +167,16 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.direct = True
         self._evaluate = None
         self.implemented_properties = [name for name in self.implemented_properties if name != "stress"]
+        self.reset()
+
+    def use_coverage(self, coverage: float) -> None:
+        """From now on give half-widths of intervals that hold this share of errors.
+
+        Raises:
+            ValueError: the checkpoint was not calibrated for this head, or not for this coverage.
+        """
+        self.uncertainties.use_coverage(coverage)
+        self._evaluate = None
         self.reset()
 
     def without_energies(self) -> str:
@@ -208,10 +224,10 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         if self._evaluate is None:
             if self._export is not None:  # a copy, or in another process
                 return self._use(load_export(self._export))
-            self._evaluate = self._function(self._tables() or self.potential)
+            self._evaluate = self.uncertainties.of(self._function(self._tables() or self.potential))
         return self._evaluate
 
-    def _function(self, potential: Potential) -> Evaluate:
+    def _function(self, potential: AnyPotential) -> Evaluate:
         if self.compile:
             return CompiledPotential(potential)
         return without_gradients(potential, derivatives=self.of_energies and not self.direct)
@@ -222,10 +238,10 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
             return exported.evaluate(replace(graph, dataset=torch.full_like(graph.dataset, row)))
 
-        self._evaluate = evaluate
-        return evaluate
+        self._evaluate = self.uncertainties.of(evaluate)
+        return self._evaluate
 
-    def _tables(self) -> Potential | None:
+    def _tables(self) -> AnyPotential | None:
         if self.tabulate is False:
             return None
         try:
@@ -255,14 +271,15 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             stress = computed["stress"][0].cpu().numpy()
             if np.isfinite(stress).all():
                 results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
-        return results
+        told = self.uncertainties.results(computed, stress="stress" in results) if self.of_energies else {}
+        return {**results, **told}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and other processes: everything but what each makes for itself, tables and compiled functions."""
         return {**self.__dict__, "_evaluate": None}
 
 
-def without_gradients(potential: Potential, *, derivatives: bool = True) -> Evaluate:
+def without_gradients(potential: AnyPotential, *, derivatives: bool = True) -> Evaluate:
     """The potential as a function of graphs alone; without `derivatives` there are no exact forces and no stress."""
 
     def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
@@ -271,29 +288,3 @@ def without_gradients(potential: Potential, *, derivatives: bool = True) -> Eval
         return results
 
     return evaluate
-
-
-def check_elements_known(atoms: Atoms, references: References, head: str, source: str = "the structure") -> None:
-    """Raise ValueError where a head has never seen an element; the message names it and those it knows."""
-    known = references.elements(head)
-    unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{source}: head {head!r} has never seen {', '.join(unknown)}; it was trained on {', '.join(known)}"
-        )
-
-
-def choose_head(potential: Potential, head: str | None) -> str:
-    """The branch meant.
-
-    Raises:
-        ValueError: unknown, or left out where there are several; the message names those there are.
-    """
-    if head is None:
-        if len(potential.heads) > 1:
-            raise ValueError(
-                f"this potential has {len(potential.heads)} heads; choose one: {', '.join(potential.heads)}"
-            )
-        return potential.heads[0]
-    potential.head_index(head)
-    return head

@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from ase import Atoms
 
 from potentials.checkpoint import load_checkpoint
 from potentials.devices import choose_device
+from potentials.ensemble import AnyPotential
 from potentials.exported import Exported, load_export
 from potentials.manifest import DTYPES, Manifest
-from potentials.potential import Potential
+from potentials.references import References
 
-__all__ = ["Exported", "Loaded", "choose_dtype", "load", "load_export"]
+__all__ = ["Exported", "Loaded", "check_elements_known", "choose_dtype", "choose_head", "load", "load_export"]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A potential and what its file says of it."""
+    """A potential or an ensemble, and what its file says of it."""
 
-    potential: Potential
+    potential: AnyPotential
     manifest: Manifest
 
 
@@ -53,3 +55,29 @@ def load(
     where = choose_device(device)
     potential, manifest = load_checkpoint(checkpoint)
     return Loaded(potential.to(where, choose_dtype(dtype, manifest.dtype)), manifest)
+
+
+def check_elements_known(atoms: Atoms, references: References, head: str, source: str = "the structure") -> None:
+    """Raise ValueError where a head has never seen an element; the message names it and those it knows."""
+    known = references.elements(head)
+    unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{source}: head {head!r} has never seen {', '.join(unknown)}; it was trained on {', '.join(known)}"
+        )
+
+
+def choose_head(potential: AnyPotential, head: str | None) -> str:
+    """The branch meant.
+
+    Raises:
+        ValueError: unknown, or left out where there are several; the message names those there are.
+    """
+    if head is None:
+        if len(potential.heads) > 1:
+            raise ValueError(
+                f"this potential has {len(potential.heads)} heads; choose one: {', '.join(potential.heads)}"
+            )
+        return potential.heads[0]
+    potential.head_index(head)
+    return head

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from potentials.calibration import HeadCalibration
 from potentials.durable import replaced
+from potentials.ensemble import AnyPotential, Ensemble
 from potentials.manifest import DTYPES, FORMAT_VERSION, Manifest, golden_structure
-from potentials.potential import Potential
+from potentials.potential import Potential, PotentialConfig
 
 KEY = "gfm_ase"
 DIGEST = "gfm_ase_sha256"
@@ -41,7 +42,13 @@ def _without_outputs(content: Content) -> Content:
     return {**manifest, "format_version": 2, "potential": potential, "golden": golden}, tensors
 
 
-UPGRADES: dict[int, Callable[[Content], Content]] = {1: _without_outputs}
+def _without_members(content: Content) -> Content:
+    """Format 2 knew single potentials alone, without uncertainties."""
+    manifest, tensors = content
+    return {**manifest, "format_version": 3, "members": [], "calibration": {}}, tensors
+
+
+UPGRADES: dict[int, Callable[[Content], Content]] = {1: _without_outputs, 2: _without_members}
 """Version to the function that makes the next version of it. Never removed: every file ever written stays readable."""
 
 
@@ -49,7 +56,7 @@ class CheckpointError(ValueError):
     """A file that is not a whole, unchanged checkpoint of a version known here. The message is one sentence."""
 
 
-def save_checkpoint(path: Path | str, potential: Potential, manifest: Manifest) -> None:
+def save_checkpoint(path: Path | str, potential: AnyPotential, manifest: Manifest) -> None:
     """Write a potential; the file is complete under its name or not there at all.
 
     Args:
@@ -60,7 +67,7 @@ def save_checkpoint(path: Path | str, potential: Potential, manifest: Manifest) 
     Raises:
         ValueError: a weight, or what a golden structure gives, is not finite.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in potential.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in _state(potential).items()}
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"weight {name} is not finite; a potential like this is not written")
@@ -82,8 +89,8 @@ def read_manifest(path: Path | str) -> Manifest:
     return _parse(path, _upgrade(path, _read(path))[0])
 
 
-def load_checkpoint(path: Path | str) -> tuple[Potential, Manifest]:
-    """The potential of a file, on the CPU, in evaluation mode, after its golden structures have agreed.
+def load_checkpoint(path: Path | str) -> tuple[AnyPotential, Manifest]:
+    """The potential or ensemble of a file, on the CPU, in evaluation mode, after its golden structures have agreed.
 
     Raises:
         CheckpointError: no such file, truncated, foreign, changed since it was written, of a newer version, weights
@@ -91,7 +98,39 @@ def load_checkpoint(path: Path | str) -> tuple[Potential, Manifest]:
     """
     content, tensors = _upgrade(path, _read(path))
     manifest = _parse(path, content)
-    potential = Potential(manifest.potential).to(DTYPES[manifest.dtype])  # before: float32 would round float64 weights
+    potential: AnyPotential
+    if manifest.members:
+        members = [
+            _single(path, record.potential, manifest.dtype, _of_member(tensors, number))
+            for number, record in enumerate(manifest.members)
+        ]
+        try:
+            potential = Ensemble(members, [record.name for record in manifest.members])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its members make no ensemble ({error})") from None
+    else:
+        potential = _single(path, manifest.potential, manifest.dtype, tensors)
+    potential = potential.eval().requires_grad_(requires_grad=False)
+    _check_golden(path, potential, manifest)
+    return potential, manifest
+
+
+def load_single(path: Path | str) -> tuple[Potential, Manifest]:
+    """As `load_checkpoint`, for what takes one potential.
+
+    Raises:
+        CheckpointError: as there, and a file that holds an ensemble.
+    """
+    potential, manifest = load_checkpoint(path)
+    if isinstance(potential, Ensemble):
+        raise CheckpointError(
+            f"{path}: holds an ensemble of {potential.size}; this takes the checkpoint of a single run"
+        )
+    return potential, manifest
+
+
+def _single(path: Path | str, config: PotentialConfig, dtype: str, tensors: dict[str, Tensor]) -> Potential:
+    potential = Potential(config).to(DTYPES[dtype])  # before: float32 would round float64 weights
     for name, value in potential.state_dict().items():
         if name in tensors and tensors[name].dtype != value.dtype:
             was, wanted = (str(dtype).removeprefix("torch.") for dtype in (tensors[name].dtype, value.dtype))
@@ -101,9 +140,20 @@ def load_checkpoint(path: Path | str) -> tuple[Potential, Manifest]:
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: its weights do not fit its own configuration ({first})") from None
-    potential = potential.eval().requires_grad_(requires_grad=False)
-    _check_golden(path, potential, manifest)
-    return potential, manifest
+    return potential
+
+
+def _state(potential: AnyPotential) -> dict[str, Tensor]:
+    """Tensors by the names that the file has: those of members begin with their number."""
+    if isinstance(potential, Potential):
+        return potential.state_dict()
+    members = enumerate(potential.members())
+    return {f"{number}.{name}": value for number, member in members for name, value in member.state_dict().items()}
+
+
+def _of_member(tensors: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    start = f"{number}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def save_calibrated(path: Path | str, checkpoint: Path | str, head: str, calibration: HeadCalibration) -> None:
@@ -192,7 +242,7 @@ def _parse(path: Path | str, content: dict[str, Any]) -> Manifest:
         raise CheckpointError(f"{path}: its manifest is not valid at {where}: {first['msg']}") from None
 
 
-def _check_golden(path: Path | str, potential: Potential, manifest: Manifest) -> None:
+def _check_golden(path: Path | str, potential: AnyPotential, manifest: Manifest) -> None:
     for index, golden in enumerate(manifest.golden):
         try:
             again = golden_structure(potential, golden.atoms(), golden.head)

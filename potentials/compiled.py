@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from potentials.derivatives import TensorInputs, prepare
+from potentials.ensemble import SEVERAL_CUTOFFS, AnyPotential, Ensemble
 from potentials.graph import AtomicGraph
-from potentials.potential import Potential
 from potentials.program_cache import obtain_program
 from potentials.programs import INDUCTOR, NotAheadError, NotCompiledError, Program, TensorFunction, trace
 
@@ -156,7 +156,6 @@ def pad_graphs(inputs: TensorInputs) -> TensorInputs:
 
 
 PER_GRAPH = ("cell", "charge", "spin", "dataset")
-RESULTS = ("energy", "energies", "forces", "virial", "stress")
 
 
 class CompiledPotential:
@@ -170,16 +169,18 @@ class CompiledPotential:
         program: of these very weights, which stand in it; by default one is compiled.
 
     Raises:
-        ValueError: there is no C++ compiler.
+        ValueError: there is no C++ compiler, or members of an ensemble have different cutoffs.
     """
 
-    def __init__(self, potential: Potential, program: Program | None = None) -> None:
+    def __init__(self, potential: AnyPotential, program: Program | None = None) -> None:
         if program is None:
             check_compiler(potential.device)
+        if isinstance(potential, Ensemble) and not potential.one_cutoff:
+            raise ValueError(SEVERAL_CUTOFFS)
         self.potential = potential
         self._state = weights_and_buffers(potential)
         self._compiled: Any = None if program is None else lambda _, inputs: program(inputs)
-        self._names = (*RESULTS, *(output.name for output in potential.config.outputs), *potential.uncertainties)
+        self._names = potential.results
         per_graph = {name for name, row in potential.quantities.items() if row.level == "graph"}
         self._per_graph = (per_graph | {"virial"}) & set(self._names)
 

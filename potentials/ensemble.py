@@ -91,6 +91,11 @@ class Ensemble(nn.Module):
         """Names of all that comes out with derivatives, in one order."""
         return (*QUANTITIES, "virial", *(output.name for output in self.config.outputs), *self.uncertainties)
 
+    @property
+    def one_cutoff(self) -> bool:
+        """Whether all members see equally far."""
+        return all(config.backbone.cutoff == self.cutoff for config in self.configs)
+
     def head_index(self, head: str) -> int:
         """Row of a branch; errors as `Potential.head_index`."""
         if head not in self.heads:
@@ -105,6 +110,11 @@ class Ensemble(nn.Module):
                 assert isinstance(part, Stack | Potential)
                 found[number] = part.member(row) if isinstance(part, Stack) else copy.deepcopy(part)
         return [found[number] for number in range(self.size)]
+
+    def known_uncertainties(self, head: str) -> tuple[str, ...]:
+        """Names of the uncertainties that a branch knows: all; errors as `head_index`."""
+        self.head_index(head)
+        return self.uncertainties
 
     def trained_outputs(self, head: str) -> dict[str, Quantity]:
         """Outputs that a branch has learnt in all members, by name."""
@@ -165,7 +175,7 @@ class Ensemble(nn.Module):
         elif cutoff == self.cutoff:
             inputs = graph
         else:
-            raise ValueError(f"members of this ensemble have different cutoffs; {SEVERAL_CUTOFFS}")
+            raise ValueError(SEVERAL_CUTOFFS)
         if isinstance(part, Stack):
             values: Values = part(inputs, derivatives=derivatives)
             return values
@@ -176,7 +186,10 @@ class Ensemble(nn.Module):
         return {name: value[None] for name, value in single.items()}
 
 
-SEVERAL_CUTOFFS = "they cannot be compiled as one: use compile=False, or members of one cutoff"
+SEVERAL_CUTOFFS = (
+    "members of this ensemble have different cutoffs and cannot be compiled as one: use compile=False, or members of"
+    " one cutoff"
+)
 
 
 AnyPotential = Potential | Ensemble

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from potentials.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from potentials.checkpoint import CheckpointError, load_single, save_checkpoint
 from potentials.compiled import CompiledPotential, check_compiler, example_inputs, weights_and_buffers
 from potentials.manifest import DTYPES, Manifest
 from potentials.potential import Potential
@@ -95,7 +95,7 @@ def export_potential(
         dtype: of the program, "float32" or "float64"; by default the checkpoint's.
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: as `load_single`.
         NotCompiledError: the potential cannot be compiled ahead of time, or not rightly.
         ValueError: unknown head or dtype, another suffix, no C++ compiler.
     """
@@ -105,7 +105,7 @@ def export_potential(
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not offered; use 'float32', 'float64', or leave it out")
     check_compiler(torch.device("cpu"))
-    potential, manifest = load_checkpoint(checkpoint)
+    potential, manifest = load_single(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         beside, inner = Path(folder) / path.name, Path(checkpoint)
@@ -144,7 +144,7 @@ def load_export(path: Path | str) -> Exported:
         inner = Path(folder) / CHECKPOINT
         inner.write_bytes(content)
         try:
-            potential, manifest = load_checkpoint(inner)
+            potential, manifest = load_single(inner)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(inner), f"{path} ({CHECKPOINT} in it)")) from None
     potential = potential.to(DTYPES[record.dtype])

@@ -98,6 +98,11 @@ class LastLayer(ExactBuffers):
             for symbol, factor in forces[1].items():
                 self.forces_factor_DZ[row, atomic_numbers[symbol]] = factor
 
+    def known(self, row: int) -> tuple[str, ...]:
+        """Names of what the head of this row knows."""
+        energy, forces = bool(self.energy_factor_D[row] > 0), bool((self.forces_factor_DZ[row] > 0).any())
+        return tuple(name for name in GIVEN if (energy if name == "energy_uncertainty" else forces))
+
     def forward(self, hidden_NH: Tensor, forces_N3: Tensor | None, inputs: TensorInputs) -> dict[str, Tensor]:
         """What the last layer is given [N, H] and forces, to what is `GIVEN`: [G], [N] and [G], float64.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,11 +12,12 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
 from potentials.calibration import HeadCalibration
-from potentials.potential import Potential, PotentialConfig
+from potentials.ensemble import AnyPotential, Ensemble
+from potentials.potential import PotentialConfig
 from potentials.quantities import TRAINABLE
 from potentials.structures import graph_from_atoms
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """What `Manifest.format_version` must be once a file is upgraded."""
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
@@ -88,6 +90,20 @@ class HeadRecord(_Record):
         return not self.labels or not set(TRAINABLE).isdisjoint(self.labels)
 
 
+class MemberRecord(_Record):
+    """One of the potentials of an ensemble.
+
+    Attributes:
+        name: for people, such as the folder it was trained in.
+        potential: configuration of its backbone, heads and outputs.
+        training: how it was trained, as that of a `Manifest`.
+    """
+
+    name: str
+    potential: PotentialConfig
+    training: dict[str, Any] = {}
+
+
 class QuantityRecord(_Record):
     """Unit, shape and level of one quantity."""
 
@@ -102,17 +118,18 @@ class Manifest(_Record):
     Attributes:
         format_version: of this page; older files are upgraded when they are read.
         made_with: versions of gfm-ase and torch.
-        potential: configuration of backbone, heads and outputs.
+        potential: configuration of backbone, heads and outputs; of an ensemble, that of its first member.
         dtype: of the network's weights.
         cutoff: Å.
         quantities: what comes out, and in which units.
         heads: by name, in the order of their indices.
         golden: structures that are computed again at load and must agree.
         training: how it was trained, for people to read.
+        members: of an ensemble, in the order of their tensors; none of a single potential.
         calibration: of heads whose uncertainties were calibrated, by name.
     """
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     made_with: dict[str, str]
     potential: PotentialConfig
     dtype: Literal["float32", "float64"]
@@ -121,6 +138,7 @@ class Manifest(_Record):
     heads: dict[str, HeadRecord]
     golden: list[GoldenStructure]
     training: dict[str, Any] = {}
+    members: tuple[MemberRecord, ...] = ()
     calibration: dict[str, HeadCalibration] = {}
 
     @property
@@ -130,14 +148,20 @@ class Manifest(_Record):
 
 
 def describe(
-    potential: Potential,
+    potential: AnyPotential,
     golden: list[GoldenStructure],
     *,
     made_with: dict[str, str],
     heads: dict[str, HeadRecord] | None = None,
     training: dict[str, Any] | None = None,
+    trainings: Sequence[dict[str, Any]] = (),
 ) -> Manifest:
-    """The manifest of a potential; `heads` adds what training knows of each branch."""
+    """The manifest of a potential; `heads` adds what training knows of each branch, `trainings` of each member."""
+    members: list[MemberRecord] = []
+    if isinstance(potential, Ensemble):
+        known_of = [*trainings, *({} for _ in range(potential.size - len(trainings)))]
+        rows_of = zip(potential.names, potential.configs, known_of, strict=True)
+        members = [MemberRecord(name=name, potential=own, training=training) for name, own, training in rows_of]
     rows = {}
     for row, head in enumerate(potential.heads):
         known = (heads or {}).get(head)
@@ -162,10 +186,11 @@ def describe(
         heads=rows,
         golden=golden,
         training=training or {},
+        members=tuple(members),
     )
 
 
-def golden_structure(potential: Potential, atoms: Atoms, head: str) -> GoldenStructure:
+def golden_structure(potential: AnyPotential, atoms: Atoms, head: str) -> GoldenStructure:
     """What a float64 copy of the potential says of a structure."""
     graph = graph_from_atoms(atoms, potential.cutoff, dataset=potential.head_index(head))
     with torch.no_grad():

@@ -123,6 +123,15 @@ class Potential(nn.Module):
         """Names of the uncertainties that come out."""
         return () if self.last_layer is None else GIVEN
 
+    def known_uncertainties(self, head: str) -> tuple[str, ...]:
+        """Names of the uncertainties that a branch knows.
+
+        Raises:
+            ValueError: there is no such branch.
+        """
+        row = self.head_index(head)
+        return () if self.last_layer is None else self.last_layer.known(row)
+
     def trained_outputs(self, head: str) -> dict[str, Quantity]:
         """Outputs that a branch has learnt, by name; others are there, but say nothing.
 

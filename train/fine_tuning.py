@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from rich.markup import escape
 from torch import nn
 
-from potentials.checkpoint import CheckpointError, load_checkpoint
+from potentials.checkpoint import CheckpointError, load_single
 from potentials.potential import Potential
 from train.config import DatasetConfig, FineTuneConfig
 from train.config_errors import near
@@ -40,7 +40,7 @@ class FineTuning:
     def __init__(self, config: FineTuneConfig, potential: Potential) -> None:
         self.config, self.potential = config, potential
         try:
-            source, _ = load_checkpoint(config.start_from)
+            source, _ = load_single(config.start_from)
         except CheckpointError as error:
             raise ValueError(f"fine_tune.start_from: {error}") from None
         check_alike(source.config, potential.config, config.start_from)

@@ -11,8 +11,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gfm_ase.calculator import GFMCalculator, check_elements_known
-from gfm_ase.loading import Loaded
+from gfm_ase.calculator import GFMCalculator
+from gfm_ase.loading import Loaded, check_elements_known
 from potentials.batched_neighbours import batched_neighbours
 from potentials.graph import AtomicGraph
 from potentials.structures import check_elements

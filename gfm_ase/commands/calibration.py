@@ -145,10 +145,10 @@ def _predict(
 ) -> Found:
     import torch
 
-    from gfm_ase.calculator import choose_head
     from gfm_ase.commands.labelled_files import read_labelled
-    from gfm_ase.loading import load
+    from gfm_ase.loading import choose_head, load
     from potentials.calibration import UNCERTAINTY
+    from potentials.potential import Potential
     from train.calibration.last_layer import with_uncertainties
     from train.calibration.samples import grouped, sample
     from train.calibration.separate import check_held_back
@@ -171,6 +171,7 @@ def _predict(
             first = potential(structures[0].graph.to(potential.device))
         # a last layer that was fitted for other heads says NaN of this one
         if all(name not in first or bool(first[name].isnan().any()) for name in UNCERTAINTY.values()):
+            assert isinstance(loaded.potential, Potential), "ensembles tell theirs"
             fitted = with_uncertainties(loaded.potential, name, training, progress=progress)
             potential = fitted.only(name)
         samples = grouped(sample(potential, structures, device=potential.device, progress=progress), groups)

@@ -63,9 +63,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Example: gfm-ase evaluate model.safetensors test.extxyz --head acac --plot parity.png
     """
-    from gfm_ase.calculator import choose_head
     from gfm_ase.commands.labelled_files import read_labelled
-    from gfm_ase.loading import load
+    from gfm_ase.loading import choose_head, load
     from train.calibration.samples import Gathering
     from train.evaluation import predict
     from train.journal import write_json
