@@ -31,6 +31,7 @@ from train.config_tables import (
     StopConfig,
     Table,
     TermConfig,
+    UncertaintyConfig,
 )
 from train.inherited import inherit
 from train.precision import Precision
@@ -51,6 +52,7 @@ __all__ = [
     "RunConfig",
     "StopConfig",
     "TermConfig",
+    "UncertaintyConfig",
     "dump_config",
     "load_config",
 ]
@@ -77,6 +79,7 @@ class RunConfig(Table):
         optimizer: how the weights change.
         stop: when the run ends.
         log: what is written, and when.
+        uncertainty: what the potential is to know of its errors.
     """
 
     output: Path
@@ -94,6 +97,7 @@ class RunConfig(Table):
     optimizer: OptimizerConfig = OptimizerConfig()
     stop: StopConfig = StopConfig()
     log: LogConfig = LogConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
     @field_validator("output", mode="before")
     @classmethod

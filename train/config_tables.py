@@ -211,3 +211,13 @@ class LogConfig(Table):
     validate_every: PositiveInt = 1
     checkpoint_minutes: Positive = 5.0
     tensorboard: bool = False
+
+
+class UncertaintyConfig(Table):
+    """`[uncertainty]`.
+
+    Attributes:
+        last_layer: fit uncertainties by the last layer once the training is over; see `train.last_layer_fit`.
+    """
+
+    last_layer: bool = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
@@ -15,17 +14,14 @@ from potentials.derivatives import prepare
 from potentials.edges import EdgeGeometry, sum_segments
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
+from train.config import RunConfig
 from train.data import Dataset
 from train.evaluation import Evaluate, batches
 from train.group import ALONE, Group
 from train.labelled import Labelled
+from train.likelihood import Likely, Spectrum
+from train.progress import Reporter
 from train.structures import Structures
-
-RIDGES = 10.0 ** np.arange(-12, 1.5, 0.5)
-"""What is tried as s², in parts of the mean eigenvalue of the matrix of features."""
-
-ATOMS_OF_ALL = 10
-"""Held-back atoms that the factor common to all elements counts as, beside those of an element."""
 
 MAX_ATOMS = 2000
 """Evaluated at once."""
@@ -83,6 +79,23 @@ def fit_last_layer(
             _forces(forces, likely[1], seen, named),
         )
     return fitted.train(potential.training)
+
+
+def with_uncertainty(
+    potential: Potential,
+    config: RunConfig,
+    datasets: Sequence[Dataset],
+    evaluate: Evaluate,
+    told: tuple[Reporter, Group],
+) -> Potential:
+    """The potential that a run ends with: with uncertainties if the run file asks for them, and energies are learnt."""
+    if not config.uncertainty.last_layer or not any(dataset.of_energies for dataset in datasets):
+        return potential
+    reporter, group = told
+    with reporter.reading() as progress:
+        return fit_last_layer(
+            potential, datasets, evaluate=evaluate, group=group, tell=reporter.warn, progress=progress
+        )
 
 
 def with_last_layer(potential: Potential) -> Potential:
@@ -144,79 +157,6 @@ def _moments(potential: Potential, structures: Structures, group: Group, named: 
     return _Moments(*(group.sum(part.cpu()) for part in (atoms, of_structures, count)))
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """Eigenvalues [H] and vectors [H, H] (columns) of a matrix of features, and the ridges [R] that are tried."""
-
-    values: Tensor
-    vectors: Tensor
-    ridges: Tensor
-
-    @staticmethod
-    def of(matrix_HH: Tensor) -> Spectrum:
-        """The spectrum of a sum of h hᵀ; where it is 0 (no structure) every ridge says the same."""
-        values, vectors = torch.linalg.eigh(matrix_HH)
-        values = values.clamp(min=0)
-        mean = float(values.mean()) or 1.0
-        return Spectrum(values, vectors, mean * torch.from_numpy(RIDGES))
-
-    def to(self, device: torch.device) -> Spectrum:
-        """The same on another device."""
-        return Spectrum(self.values.to(device), self.vectors.to(device), self.ridges.to(device))
-
-    def variances(self, rows_MH: Tensor) -> Tensor:
-        """[M, H] to [M, R] hᵀ (matrix + ridge)⁻¹ h."""
-        return (rows_MH @ self.vectors).square() @ (1 / (self.values[:, None] + self.ridges))
-
-    def whitening(self, ridge: float) -> Tensor:
-        """[H, H] W with W Wᵀ = (matrix + ridge)⁻¹."""
-        return self.vectors / (self.values + ridge).sqrt()
-
-
-@dataclass(frozen=True)
-class Likely:
-    """What the likelihood of held-back errors depends on, for each ridge and element: sums over what was held back.
-
-    Attributes:
-        ratios: [R, Z] Σ error² / variance.
-        logs: [R] Σ log variance.
-        counts: [Z] how many; energies count as of element 0.
-    """
-
-    ratios: Tensor
-    logs: Tensor
-    counts: Tensor
-
-    @staticmethod
-    def nothing() -> Likely:
-        """No error was seen."""
-        ridges = len(RIDGES)
-        shapes = (ridges, N_ELEMENTS), (ridges,), (N_ELEMENTS,)
-        return Likely(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
-
-    def add(self, square_M: Tensor, variance_MR: Tensor, element_M: Tensor) -> None:
-        """Add mean squares of errors, of the variance said of them for each ridge."""
-        self.ratios.index_add_(1, element_M, (square_M[:, None] / variance_MR).T)
-        self.logs.add_(variance_MR.log().sum(0))
-        self.counts.add_(torch.bincount(element_M, minlength=N_ELEMENTS))
-
-    def summed(self, group: Group) -> Likely:
-        """Of all processes."""
-        return Likely(*(group.sum(part) for part in (self.ratios, self.logs, self.counts)))
-
-    def best(self) -> tuple[int, Tensor]:
-        """Number of the likeliest ridge, and the squares of the factors [Z] that go with it; 0 where none was seen.
-
-        An element's own mean ratio is drawn towards that of all by `ATOMS_OF_ALL`: a few atoms tell little.
-        """
-        total = self.counts.sum()
-        common_R = self.ratios.sum(1) / total
-        squares_RZ = (self.ratios + ATOMS_OF_ALL * common_R[:, None]) / (self.counts + ATOMS_OF_ALL)
-        loss_R = self.logs + (self.counts * squares_RZ.log() + self.ratios / squares_RZ).sum(1)
-        which = int(loss_R.argmin())
-        return which, squares_RZ[which]
-
-
 def _likely(
     potential: Potential,
     evaluate: Evaluate,
@@ -242,7 +182,7 @@ def _likely(
 
 
 def _energy(spectrum: Spectrum, likely: Likely, named: _Named) -> tuple[Tensor, float] | None:
-    if not likely.counts.sum() or not likely.ratios.any():
+    if not likely.counts.sum():
         named.tell(f"{named.name}: no uncertainty of energies, for no structure held back has an energy")
         return None
     which, squares_Z = likely.best()
@@ -252,7 +192,7 @@ def _energy(spectrum: Spectrum, likely: Likely, named: _Named) -> tuple[Tensor, 
 def _forces(
     spectrum: Spectrum, likely: Likely, seen: Sequence[int], named: _Named
 ) -> tuple[Tensor, dict[str, float]] | None:
-    if not likely.counts.sum() or not likely.ratios.any():
+    if not likely.counts.sum():
         named.tell(f"{named.name}: no uncertainty of forces, for no structure held back has forces")
         return None
     which, squares_Z = likely.best()

@@ -25,6 +25,7 @@ from train.group import ALONE, Group
 from train.guard import TrainingError
 from train.journal import Journal, Row, write_json
 from train.labelled import Labelled
+from train.last_layer_fit import with_uncertainty
 from train.layout import Layout
 from train.learner import AdaptedStep, Learner
 from train.optimizer import Optimizer, learning_rate
@@ -282,10 +283,12 @@ class Run:
             "seconds": self.position.seconds,
             "reason": reason,
         }
+        told = self.reporter, self.group
+        exported = with_uncertainty(self.averaged, self.config, self.datasets, self.evaluate, told)
         path = self.config.output / MODEL
         if self.group.first:
-            needed = sum(value.nbytes for value in self.averaged.state_dict().values())
+            needed = sum(value.nbytes for value in exported.state_dict().values())
             with writing("the checkpoint", path, needed, "make room, and --resume goes on from the last state"):
-                export(path, self.averaged, self.datasets, errors, training)
+                export(path, exported, self.datasets, errors, training)
                 write_json(self.config.output / "errors.json", errors)
         return TrainingResult(path, errors, self.position, reason)

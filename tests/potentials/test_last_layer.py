@@ -1,4 +1,4 @@
-"""Uncertainties by the last layer: their contract, their ways through a checkpoint and a compiler, and what is refused."""
+"""Uncertainties by the last layer: contract, checkpoint, compiler, and what is refused."""
 
 from functools import cache
 from pathlib import Path
@@ -68,7 +68,8 @@ def test_broken_uncertainties_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_potential_without_it_is_as_before() -> None:
     plain, more = build(last_layer=False), build()
-    assert plain.uncertainties == () and plain.last_layer is None
+    assert plain.uncertainties == ()
+    assert plain.last_layer is None
     shared = plain.state_dict()
     assert all(torch.equal(value, more.state_dict()[name]) for name, value in shared.items())
     assert set(GIVEN).isdisjoint(plain(graph_from_atoms(cluster(4.0, 8), 4.0)))
@@ -84,9 +85,12 @@ def test_what_a_head_does_not_know_is_nan() -> None:
     potential.last_layer.set_head("emt", ["H", "O"], (eye, 1.0), None)
     with torch.no_grad():
         one, other = (potential(graph_from_atoms(molecule("H2O"), 4.0, dataset=row)) for row in (0, 1))
-    assert torch.isnan(one["energy_uncertainty"]).all() and torch.isfinite(one["forces_uncertainty"]).all()
-    assert torch.isfinite(other["energy_uncertainty"]).all() and torch.isnan(other["forces_uncertainty"]).all()
-    assert torch.isnan(other["uncertainty"]).all() and torch.isfinite(one["uncertainty"]).all()
+    assert torch.isnan(one["energy_uncertainty"]).all()
+    assert torch.isfinite(one["forces_uncertainty"]).all()
+    assert torch.isfinite(other["energy_uncertainty"]).all()
+    assert torch.isnan(other["forces_uncertainty"]).all()
+    assert torch.isnan(other["uncertainty"]).all()
+    assert torch.isfinite(one["uncertainty"]).all()
 
 
 def test_one_head_alone_says_what_it_said_among_others() -> None:
@@ -134,8 +138,10 @@ def test_it_travels_in_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, potential, describe(potential, golden, made_with={"gfm-ase": "0", "torch": "2"}))
     again, manifest = load_checkpoint(path)
-    assert manifest.potential.last_layer and manifest.quantities["energy_uncertainty"].unit == "eV"
-    assert again.last_layer is not None and again.last_layer.energy_DHH.dtype == torch.float64
+    assert manifest.potential.last_layer
+    assert manifest.quantities["energy_uncertainty"].unit == "eV"
+    assert again.last_layer is not None
+    assert again.last_layer.energy_DHH.dtype == torch.float64
     graph = graph_from_atoms(cluster(4.0, 9), 4.0)
     with torch.no_grad():
         for name in GIVEN:
