@@ -15,7 +15,7 @@ RIDGES = 10.0 ** np.arange(-8, 1.5, 0.5)
 """What is tried, in parts of the mean eigenvalue of the matrix of features. Below 1e-8 the rounding of features in
 float32, 1e-7 of their size and 1e-14 of its square, would come to count as something new."""
 
-ATOMS_OF_ALL = 10
+ATOMS_OF_ALL = 3
 """Held-back atoms that the factor common to all elements counts as, beside those of an element."""
 
 LEAST = 1e-18
