@@ -58,7 +58,7 @@ def with_uncertainty(potential: Potential) -> Potential:
     assert known.last_layer is not None
     size = potential.config.head_width
     whiten = torch.from_numpy(np.random.default_rng(0).normal(size=(2, size, size)))
-    known.last_layer.set_head("emt", ["Al", "Cu"], (whiten[0], 1.0), (whiten[1], {"Al": 1.0, "Cu": 2.0}))
+    known.last_layer.set_head("emt", ["Al", "Cu"], (whiten[0], 1.0), (whiten[1], {"Al": 1.0, "Cu": 2.0}, 0.3))
     return known.eval().requires_grad_(requires_grad=False)
 
 

@@ -51,8 +51,8 @@ class TensorInputs(NamedTuple):
         return Edges(self.neighbour, self.centre, self.reverse, self.starts, self.rows, self.pair, self.first)
 
 
-More = Callable[[], dict[str, Tensor]]
-"""What else comes out, computed when it is called."""
+More = Callable[[Tensor | None], dict[str, Tensor]]
+"""What else comes out, given the forces [N, 3] if there are; computed when it is called."""
 
 OfEdges = Callable[[TensorInputs, EdgeGeometry, Edges], tuple[Tensor, More]]
 """Energies of atoms [N] in eV, and the outputs."""
@@ -106,7 +106,7 @@ def without_derivatives(of_edges: OfEdges, inputs: TensorInputs) -> dict[str, Te
     """energy [G], energies [N] and the outputs."""
     energies_N, more = of_edges(inputs, EdgeGeometry(inputs.distance, inputs.direction), inputs.edges)
     energy_G = sum_segments(energies_N, inputs.graph_index, inputs.atom_starts)
-    return {"energy": energy_G, "energies": energies_N, **more()}
+    return {"energy": energy_G, "energies": energies_N, **more(None)}
 
 
 def assemble(of_edges: OfEdges, inputs: TensorInputs, *, training: bool) -> dict[str, Tensor]:
@@ -123,7 +123,8 @@ def assemble(of_edges: OfEdges, inputs: TensorInputs, *, training: bool) -> dict
     if not training:
         energies_N, along_E, across_E3 = energies_N.detach(), along_E.detach(), across_E3.detach()
     # only here: outside of training nothing of the outputs need be kept for a derivative
-    return {**collect(inputs, energies_N, gradient_of_edges(inputs, along_E, across_E3)), **more()}
+    found = collect(inputs, energies_N, gradient_of_edges(inputs, along_E, across_E3))
+    return {**found, **more(found["forces"])}
 
 
 def gradient_of_edges(inputs: TensorInputs, along: Tensor, across: Tensor) -> Tensor:

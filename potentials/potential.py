@@ -211,10 +211,10 @@ class Potential(nn.Module):
         dataset_N = inputs.dataset[inputs.graph_index]
         energies_N = self.references(self.branches(features_NF, dataset_N), inputs.numbers, dataset_N)
 
-        def more() -> dict[str, Tensor]:
+        def more(forces_N3: Tensor | None) -> dict[str, Tensor]:
             found = {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)
             if self.last_layer is not None:
-                found |= self.last_layer(self.branches.hidden(features_NF, dataset_N), inputs)
+                found |= self.last_layer(self.branches.hidden(features_NF, dataset_N), forces_N3, inputs)
             return found
 
         return energies_N, more
@@ -222,7 +222,8 @@ class Potential(nn.Module):
     def forward(self, graph: AtomicGraph | TensorInputs, *, derivatives: bool = True) -> dict[str, Tensor]:
         """All quantities of all graphs of the batch; differentiable to the weights while gradients are on.
 
-        Without `derivatives` there are no forces, virial and stress, and no pass back to compute them.
+        Without `derivatives` there are no forces, virial and stress, and no pass back to compute them; nor are there
+        uncertainties of forces.
         """
         inputs = prepare(graph, self.dtype) if isinstance(graph, AtomicGraph) else graph
         if not derivatives:

@@ -13,13 +13,14 @@ from potentials.backbones.base import N_ELEMENTS
 from potentials.derivatives import prepare
 from potentials.edges import EdgeGeometry, sum_segments
 from potentials.graph import AtomicGraph
+from potentials.last_layer import strength
 from potentials.potential import Potential
 from train.config import RunConfig
 from train.data import Dataset
 from train.evaluation import Evaluate, batches
 from train.group import ALONE, Group
 from train.labelled import Labelled
-from train.likelihood import Likely, Spectrum
+from train.likelihood import FLOORS, RIDGES, Likely, Spectrum
 from train.progress import Reporter
 from train.structures import Structures
 
@@ -43,9 +44,10 @@ def fit_last_layer(
 
     The matrix of features is summed over the training structures, by forward passes alone: for energies, of the
     features of structures per atom, as the loss takes errors of energies; for forces, of the features of atoms. The
-    ridge, and what a unit is worth in eV and eV/Å, are those that make the errors on the validation structures most
-    likely, each drawn from a normal distribution of the variance that is said of it. Where a data set has no validation
-    structures its training structures stand in for them, whose errors are smaller, and `tell` hears of it.
+    ridge, how uncertainties of forces grow with them, and what a unit is worth in eV and eV/Å, are those that make the
+    errors on the validation structures most likely, each drawn from a normal distribution of its variance. Where a data
+    set has no validation structures its training structures stand in for them, whose errors are smaller, and `tell`
+    hears of it.
 
     Args:
         potential: trained; left as it is.
@@ -166,7 +168,8 @@ def _likely(
 ) -> tuple[Likely, Likely]:
     """Of energies, and of forces (the mean square of an atom's three components)."""
     group, named = shared
-    energies, forces = Likely.nothing(), Likely.nothing()
+    energies, forces = Likely.nothing(len(RIDGES)), Likely.nothing(len(RIDGES) * len(FLOORS))
+    slopes = FLOORS**-2.0
     spectra = (spectra[0].to(potential.device), spectra[1].to(potential.device))
     for batch in named.batches("held-back structures", structures, group, potential.device):
         with torch.no_grad():
@@ -177,7 +180,9 @@ def _likely(
         variance_GR = spectra[0].variances(_summed(hidden_NH, graph)[known_G])
         energies.add(square_G.cpu(), variance_GR.cpu(), torch.zeros(len(square_G), dtype=torch.int64))
         square_N = (results["forces"] - batch.labels["forces"])[known_N].square().mean(1)
-        forces.add(square_N.cpu(), spectra[1].variances(hidden_NH[known_N]).cpu(), graph.numbers[known_N].cpu())
+        strengths_NK = torch.stack([strength(results["forces"][known_N], slope) for slope in slopes.tolist()], dim=1)
+        variance_NRK = spectra[1].variances(hidden_NH[known_N])[:, :, None] * strengths_NK[:, None]
+        forces.add(square_N.cpu(), variance_NRK.flatten(1).cpu(), graph.numbers[known_N].cpu())
     return energies.summed(group), forces.summed(group)
 
 
@@ -191,13 +196,14 @@ def _energy(spectrum: Spectrum, likely: Likely, named: _Named) -> tuple[Tensor, 
 
 def _forces(
     spectrum: Spectrum, likely: Likely, seen: Sequence[int], named: _Named
-) -> tuple[Tensor, dict[str, float]] | None:
+) -> tuple[Tensor, dict[str, float], float] | None:
     if not likely.counts.sum():
         named.tell(f"{named.name}: no uncertainty of forces, for no structure held back has forces")
         return None
     which, squares_Z = likely.best()
+    ridge, floor = divmod(which, len(FLOORS))
     factors = {chemical_symbols[number]: float(squares_Z[number].sqrt()) for number in seen}
-    return spectrum.whitening(float(spectrum.ridges[which])), factors
+    return spectrum.whitening(float(spectrum.ridges[ridge])), factors, float(FLOORS[floor])
 
 
 def _summed(values_NH: Tensor, graph: AtomicGraph) -> Tensor:

@@ -15,6 +15,9 @@ RIDGES = 10.0 ** np.arange(-8, 1.5, 0.5)
 """What is tried, in parts of the mean eigenvalue of the matrix of features. Below 1e-8 the rounding of features in
 float32, 1e-7 of their size and 1e-14 of its square, would come to count as something new."""
 
+FLOORS = np.array([np.inf, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003])
+"""eV/Å: what is tried as the force from which on uncertainties grow with it."""
+
 ATOMS_OF_ALL = 3
 """Held-back atoms that the factor common to all elements counts as, beside those of an element."""
 
@@ -54,7 +57,9 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Likely:
-    """What the likelihood of held-back errors depends on, for each ridge and element: sums over what was held back.
+    """What the likelihood of held-back errors depends on, for each of R ways to tell them and each element.
+
+    All are sums over what was held back; a way is a ridge, or a ridge and a floor.
 
     Attributes:
         ratios: [R, Z] Σ error² / variance.
@@ -67,14 +72,13 @@ class Likely:
     counts: Tensor
 
     @staticmethod
-    def nothing() -> Likely:
+    def nothing(ways: int) -> Likely:
         """No error was seen."""
-        ridges = len(RIDGES)
-        shapes = (ridges, N_ELEMENTS), (ridges,), (N_ELEMENTS,)
+        shapes = (ways, N_ELEMENTS), (ways,), (N_ELEMENTS,)
         return Likely(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
 
     def add(self, square_M: Tensor, variance_MR: Tensor, element_M: Tensor) -> None:
-        """Add mean squares of errors, of the variance said of them for each ridge."""
+        """Add mean squares of errors, and the variance said of them in each way."""
         square_M = square_M.clamp(min=LEAST)  # what symmetry makes exact would be taken for known without any doubt
         self.ratios.index_add_(1, element_M, (square_M[:, None] / variance_MR).T)
         self.logs.add_(variance_MR.log().sum(0))
@@ -85,7 +89,7 @@ class Likely:
         return Likely(*(group.sum(part) for part in (self.ratios, self.logs, self.counts)))
 
     def best(self) -> tuple[int, Tensor]:
-        """Number of the likeliest ridge, and the squares of the factors [Z] that go with it.
+        """Number of the likeliest way, and the squares of the factors [Z] that go with it.
 
         An element's own mean ratio is drawn towards that of all by `ATOMS_OF_ALL`: a few atoms tell little, and of an
         element that none is of it is that of all.

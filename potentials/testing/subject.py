@@ -222,13 +222,14 @@ def _enliven_last_layer(potential: Potential, probe: Atoms) -> None:
     generator = torch.Generator().manual_seed(5)
     for index, head in enumerate(potential.heads):
         random = torch.randn(2, size, size, generator=generator, dtype=torch.float64)
+        floor = 0.5 if index % 2 == 0 else float("inf")
         factors = dict(zip(seen, (0.7, 1.1, 1.3, 1.9), strict=True))
-        potential.last_layer.set_head(head, seen, (random[0], 1.0), (random[1], factors))
+        potential.last_layer.set_head(head, seen, (random[0], 1.0), (random[1], factors, floor))
         with torch.no_grad():
             results = potential(graph_from_atoms(probe, potential.cutoff, dataset=index).to(potential.device))
         energy, forces = float(results["energy_uncertainty"][0]), float(results["forces_uncertainty"].mean())
         scaled = {symbol: factor / forces for symbol, factor in factors.items()}
-        potential.last_layer.set_head(head, seen, (random[0], 1 / energy), (random[1], scaled))
+        potential.last_layer.set_head(head, seen, (random[0], 1 / energy), (random[1], scaled, floor))
 
 
 def require_close(what: str, got: ArrayLike, wanted: ArrayLike, bound: float) -> None:

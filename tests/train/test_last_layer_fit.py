@@ -1,5 +1,6 @@
 """The fit of last-layer uncertainties, against Bayesian linear regression written out, and what it says of gaps."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from potentials.checkpoint import load_checkpoint
 from potentials.potential import Potential, PotentialConfig
 from potentials.quantities import UNCERTAINTIES
 from tests.train.conftest import alloys
-from train import likelihood
 from train.config import RunConfig
 from train.data import Dataset, label
 from train.frame import Frame
@@ -71,7 +71,8 @@ def posterior_variance(x: Tensor, rows_SH: Tensor, prior: float, noise: float) -
 
 
 def test_energies_are_as_uncertain_as_bayesian_linear_regression_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "RIDGES", np.array([RIDGE]))
+    for room in ("train.likelihood", "train.last_layer_fit"):
+        monkeypatch.setattr(f"{room}.RIDGES", np.array([RIDGE]))
     model, data = potential(), dataset(alloys(6, seed=1))
     hidden, _ = features(model, data.train)
     rows_SH = torch.stack([one.mean(0) for one in hidden])
@@ -91,7 +92,9 @@ def test_energies_are_as_uncertain_as_bayesian_linear_regression_says(monkeypatc
 
 
 def test_forces_are_as_uncertain_as_their_atoms_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "RIDGES", np.array([RIDGE]))
+    for room in ("train.likelihood", "train.last_layer_fit"):
+        monkeypatch.setattr(f"{room}.RIDGES", np.array([RIDGE]))
+        monkeypatch.setattr(f"{room}.FLOORS", np.array([0.2]))
     model, data = potential(), dataset(alloys(6, seed=1))
     rows_NH = torch.cat(features(model, data.train)[0])
     ridge = RIDGE * float((rows_NH * rows_NH).sum()) / HIDDEN
@@ -99,8 +102,9 @@ def test_forces_are_as_uncertain_as_their_atoms_are_new(monkeypatch: pytest.Monk
     ratios: dict[int, list[float]] = {}
     for hidden, result, one in zip(held_back, results, data.valid, strict=True):
         squares = (result["forces"] - one.labels["forces"]).square().mean(1)
-        for x, square, number in zip(hidden, squares, one.graph.numbers, strict=True):
-            ratios.setdefault(int(number), []).append(float(square) / posterior_variance(x, rows_NH, 1 / ridge, 1.0))
+        for x, square, force, number in zip(hidden, squares, result["forces"], one.graph.numbers, strict=True):
+            variance = posterior_variance(x, rows_NH, 1 / ridge, 1.0) * math.sqrt(1 + float(force @ force) / 3 / 0.2**2)
+            ratios.setdefault(int(number), []).append(float(square) / variance)
     common = np.mean(np.concatenate(list(ratios.values())))
     square = {z: (np.sum(own) + 3 * common) / (len(own) + 3) for z, own in ratios.items()}
 
@@ -108,9 +112,11 @@ def test_forces_are_as_uncertain_as_their_atoms_are_new(monkeypatch: pytest.Monk
     fresh = held(alloys(3, seed=7))
     for one, hidden in zip(fresh, features(model, fresh)[0], strict=True):
         with torch.no_grad():
-            found = fitted(one.graph)["forces_uncertainty"]
-        for size, x, number in zip(found, hidden, one.graph.numbers, strict=True):
+            found = fitted(one.graph)
+        sizes, forces = found["forces_uncertainty"], found["forces"]
+        for size, x, force, number in zip(sizes, hidden, forces, one.graph.numbers, strict=True):
             wanted = square[int(number)] * posterior_variance(x, rows_NH, 1 / ridge, 1.0)
+            wanted *= math.sqrt(1 + float(force @ force) / 3 / 0.2**2)
             assert float(size) ** 2 == pytest.approx(wanted, rel=1e-8)
 
 
@@ -122,7 +128,7 @@ def test_the_likeliest_ridge_is_that_of_the_normal_distribution() -> None:
     elements = torch.from_numpy(random.choice([13, 29], size=400))
     true = spectrum.variances(rows)[:, 9] * torch.where(elements == 13, 4.0, 0.25)
     errors = torch.from_numpy(random.normal(size=400)) * true.sqrt()
-    likely = Likely.nothing()
+    likely = Likely.nothing(len(RIDGES))
     likely.add(errors.square(), spectrum.variances(rows), elements)
     which, squares = likely.best()
 

@@ -112,7 +112,8 @@ def test_two_data_sets_that_know_different_things(
     assert potential.references.elements("emt") == ("Al", "Cu", "Ag")
     assert sorted(golden.head for golden in manifest.golden) == ["emt", "emt", "mol", "mol"]
     fresh = Run(config, load_datasets(config), loops.Reporter()).potential
-    moved = {name for name, value in potential.state_dict().items() if not torch.equal(value, fresh.state_dict()[name])}
+    weights = dict(potential.named_parameters())
+    moved = {name for name, weight in weights.items() if not torch.equal(weight, fresh.get_parameter(name))}
     assert all(any(f".{name}." in weight for weight in moved) for name in names)
 
 

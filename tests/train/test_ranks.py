@@ -55,7 +55,10 @@ def found(config: RunConfig) -> dict[str, Any]:
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     for name, tensor in one["weights"].items():
-        assert torch.allclose(tensor.double(), other["weights"][name].double(), rtol=1e-9, atol=1e-11), name
+        bounds = {"rtol": 1e-9, "atol": 1e-11}
+        if name.startswith("last_layer."):  # inverses of matrices whose ridge may be 1e-8 of their eigenvalues
+            bounds = {"rtol": 1e-5, "atol": 1e-5 * float(tensor.double().abs().max())}
+        assert torch.allclose(tensor.double(), other["weights"][name].double(), **bounds), name
     for row, again in zip(one["rows"], other["rows"], strict=True):
         for key in ("step", "epoch", "train_loss", "valid_loss", "learning_rate", "largest_gradient"):
             assert row[key] == pytest.approx(again[key], rel=1e-9), key
