@@ -44,7 +44,7 @@ class _OfEdges(nn.Module):
     def forward(self, inputs: TensorInputs, distance_E: Tensor, direction_E3: Tensor) -> tuple[Tensor, Values]:
         """Energies of atoms [N] and the outputs."""
         energies_N, more = self.potential.of_edges(inputs, EdgeGeometry(distance_E, direction_E3), inputs.edges)
-        return energies_N, more()
+        return energies_N, more(None)
 
 
 class Stack(nn.Module):
