@@ -15,8 +15,8 @@ from torch import Tensor
 
 from potentials.backbones.painn import PaiNNConfig
 from potentials.checkpoint import load_checkpoint
+from potentials.last_layer import GIVEN
 from potentials.potential import Potential, PotentialConfig
-from potentials.quantities import UNCERTAINTIES
 from tests.train.conftest import alloys
 from train.config import RunConfig
 from train.data import Dataset, label
@@ -157,7 +157,7 @@ def test_the_fit_does_not_depend_on_batches_and_leaves_the_potential_alone(monke
     assert all(torch.equal(one.state_dict()[name], value) for name, value in before.items())
     graph = data.valid[0].graph
     with torch.no_grad():
-        for name in UNCERTAINTIES:
+        for name in GIVEN:
             torch.testing.assert_close(one(graph)[name], other(graph)[name], rtol=1e-6, atol=0.0)
 
 
