@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from potentials.potential import PotentialConfig
 from train.config_dataset import ENERGY_UNITS, LENGTH_UNITS, STRESS_UNITS, DatasetConfig
+from train.config_energy import EnergyConfig
 from train.config_errors import sentences
 from train.config_fine_tune import FineTuneConfig, LoraConfig
 from train.config_paths import expand
@@ -42,6 +43,7 @@ __all__ = [
     "STRESS_UNITS",
     "BatchConfig",
     "DatasetConfig",
+    "EnergyConfig",
     "FineTuneConfig",
     "LogConfig",
     "LoraConfig",
@@ -77,6 +79,7 @@ class RunConfig(Table):
         optimizer: how the weights change.
         stop: when the run ends.
         log: what is written, and when.
+        energy: where joules come from.
     """
 
     output: Path
@@ -94,6 +97,7 @@ class RunConfig(Table):
     optimizer: OptimizerConfig = OptimizerConfig()
     stop: StopConfig = StopConfig()
     log: LogConfig = LogConfig()
+    energy: EnergyConfig = EnergyConfig()
 
     @field_validator("output", mode="before")
     @classmethod

@@ -115,6 +115,7 @@ def carry_out(run: Run, job: JobEnd = NO_JOB) -> TrainingResult:
         if run.journal:
             run.journal.close()
     result = TrainingResult(None, {}, run.position, reason) if reason in STOPPED else run.finish(reason)
+    run.meter.close()
     run.saver.check()  # only now: a checkpoint may find room where a state does not
     return result
 
