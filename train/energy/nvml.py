@@ -78,8 +78,7 @@ def _module() -> Any:
 def _handle(nvml: Any, gpu: Gpu) -> Any:
     """Of the very GPU that torch computes on: the two number them in different orders."""
     if gpu.uuid:
-        prefix = "" if gpu.uuid.startswith("MIG-") else "GPU-"
-        return nvml.nvmlDeviceGetHandleByUUID(prefix + gpu.uuid)
+        return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{gpu.uuid}")  # not found for a slice of one, which has no counter
     if gpu.bus:
         return nvml.nvmlDeviceGetHandleByPciBusId(gpu.bus)
     raise OSError(0, "torch does not tell which GPU it is")

@@ -59,6 +59,11 @@ class Place:
         return frozenset({"cpu", "gpu"} if self.gpu else {"cpu"})
 
     @property
+    def gpu_kind(self) -> str | None:
+        """See `Gpu`; none where there is no GPU."""
+        return self.gpu.kind if self.gpu else None
+
+    @property
     def gpu_key(self) -> str:
         """The same for all processes that share the GPU, if that is known."""
         assert self.gpu is not None, "no GPU"

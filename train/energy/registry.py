@@ -19,20 +19,31 @@ from train.group import Group
 
 @dataclass(frozen=True)
 class Kind:
-    """A source: what it covers, and what opens it, which raises NotHereError where it cannot be used."""
+    """A source.
 
-    covers: frozenset[str]
+    Attributes:
+        open: raises NotHereError where it cannot be used.
+        covers: "cpu", "gpu".
+        gpus: kind of the GPUs that it covers, if one only.
+    """
+
     open: Callable[[Place], Source]
+    covers: frozenset[str]
+    gpus: str | None = None
+
+    def fits(self, place: Place, covered: frozenset[str]) -> bool:
+        """Whether it covers a part that is there and not covered."""
+        return self.covers <= place.parts - covered and (not self.gpus or place.gpu_kind == self.gpus)
 
 
 COUNTERS = {
-    "nvml": Kind(Nvml.covers, Nvml),
-    "rocm": Kind(Rocm.covers, Rocm),
-    "rapl": Kind(Rapl.covers, Rapl),
+    "nvml": Kind(Nvml, Nvml.covers, "cuda"),
+    "rocm": Kind(Rocm, Rocm.covers, "rocm"),
+    "rapl": Kind(Rapl, Rapl.covers),
 }
 """Of this process, its GPU, its host; each covers a part."""
 
-WHOLE = {"slurm": Kind(Slurm.covers, Slurm)}
+WHOLE = {"slurm": Kind(Slurm, Slurm.covers)}
 """Of all hosts of the run at once: the first process asks for all."""
 
 ESTIMATES: dict[str, Callable[[EnergyConfig, Place], Source]] = {"cpu": EstimatedCores, "gpu": EstimatedGpu}
@@ -81,7 +92,7 @@ def choose(config: EnergyConfig, place: Place, group: Group) -> Chosen:
         return _forced(config.source, place, group)
     chosen = Chosen()
     for name, kind in COUNTERS.items():
-        if kind.covers <= place.parts - chosen.covered():
+        if kind.fits(place, chosen.covered()):
             chosen.try_open(name, kind, place)
     if any(group.share(b"some" if chosen.sources else b"")):
         chosen.sources += estimates(config, place, place.parts - chosen.covered())

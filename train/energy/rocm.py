@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from train.energy.place import Place
-from train.energy.source import NEVER, Integrated, NotHereError, Rising, read_number
+from train.energy.source import NEVER, Integrated, NotHereError, Rising, read_number, read_text
 
 MICRO = 1e-6
+DEVICES = "sys/bus/pci/devices"
 
 
 class Rocm:
@@ -33,15 +34,14 @@ class Rocm:
         gpu = place.gpu
         if gpu is None or gpu.kind != "rocm":
             raise NotHereError("this process computes on no AMD GPU")
-        if not gpu.bus:
-            raise NotHereError("this version of torch does not tell the PCI address of the GPU; a newer one does")
-        self.key = f"rocm/{place.host}/{gpu.bus}"
+        bus = gpu.bus or _bus(place.root / DEVICES, gpu.uuid)
+        self.key = f"rocm/{place.host}/{bus}"
         self._smi, self.interval_s = _module(), NEVER
         self._joules: Callable[[], float] | None = None
         if self._smi:
-            self._joules = self._by_amdsmi(gpu.bus)
+            self._joules = self._by_amdsmi(bus)
         if self._joules is None:
-            self._joules = self._by_hwmon(place, gpu.bus)
+            self._joules = self._by_hwmon(place, bus)
 
     def _by_amdsmi(self, bus: str) -> Callable[[], float] | None:
         smi = self._smi
@@ -74,7 +74,7 @@ class Rocm:
         return joules
 
     def _by_hwmon(self, place: Place, bus: str) -> Callable[[], float]:
-        folders = sorted((place.root / "sys/bus/pci/devices" / bus / "hwmon").glob("hwmon*"))
+        folders = sorted((place.root / DEVICES / bus / "hwmon").glob("hwmon*"))
         for name in ("energy1_input", "power1_average", "power1_input"):
             for file in [folder / name for folder in folders if (folder / name).exists()]:
                 try:
@@ -115,3 +115,19 @@ def _module() -> Any:
     except (ImportError, OSError, KeyError):  # it looks for its library when it is imported
         return None
     return amdsmi
+
+
+def _bus(devices: Path, uuid: str) -> str:
+    """PCI address of the GPU whose unique number torch spells as a UUID: the number's letters are its bytes."""
+    try:
+        number = bytes.fromhex(uuid.replace("-", "")).decode("ascii").lower()
+    except ValueError:
+        number = ""
+    for file in sorted(devices.glob("*/unique_id")) if number else []:
+        try:
+            told = read_text(file).strip().lower()
+        except OSError:
+            continue
+        if told == number:
+            return file.parent.name
+    raise NotHereError(f"torch names the GPU {uuid!r}, and no AMD GPU in /{DEVICES} has that number")
