@@ -80,7 +80,7 @@ class Row(Record):
 def _energy(row: Row) -> str:
     if row.energy_J is None:
         return "–"
-    return f"{row.energy_J / 1e3:.3g}" + (f" ({ESTIMATE})" if ESTIMATE in row.energy_source else "")
+    return f"{row.energy_J / 1e3:,.4g}" + (f" ({ESTIMATE})" if ESTIMATE in row.energy_source else "")
 
 
 COSTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
