@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ CURVES = (
 def learning_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Loss, and errors of each data set, against the epoch; dashed is what a predictor without a network gets.
 
+    Beside them the energy that was used, where it was metered.
+
     Args:
         rows: of a run's journal, see `train.journal.read_journal`.
 
@@ -38,11 +41,12 @@ def learning_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     if not rows:
         raise ValueError("the journal of the run is empty: there is nothing to draw before the first validation")
     epochs = [row["epoch"] for row in rows]
-    figure, axes = new_figure(12.0, 3.6, 1 + len(CURVES))
+    metered = [row for row in rows if row.get("energy_J") is not None]
+    figure, axes = new_figure(15.5 if metered else 12.0, 3.6, 1 + len(CURVES) + bool(metered))
     for name, label, colour in (("train_loss", "training", GREY), ("valid_loss", "validation", "black")):
         axes[0].plot(epochs, [row[name] for row in rows], ".-", color=colour, label=label)
     axes[0].set_title("loss", fontsize=10)
-    for axis, (key, title, factor) in zip(axes[1:], CURVES, strict=True):
+    for axis, (key, title, factor) in zip(axes[1:], CURVES, strict=False):
         for colour, dataset in zip(COLOURS * len(rows[0]["valid"]), rows[0]["valid"], strict=False):
             errors = [row["valid"][dataset] for row in rows]
             if key not in errors[0]:
@@ -50,12 +54,27 @@ def learning_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axis.plot(epochs, [factor * error[key] for error in errors], ".-", color=colour, label=dataset)
             axis.axhline(factor * errors[0][f"trivial_{key}"], color=colour, linestyle="--", linewidth=1)
         axis.set_title(f"{title} (validation)", fontsize=10)
-    for axis in axes:
+    if metered:
+        _draw_energy(axes[-1], metered)
+    for axis in axes[: 1 + len(CURVES)]:
         _log_axis(axis)
+    for axis in axes:
         axis.locator_params(axis="x", nbins=8, integer=True)
         axis.set_xlabel("epoch", fontsize=9)
         axis.legend(fontsize=8, frameon=False)
     return figure
+
+
+def _draw_energy(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Energy used so far; the words of its source say where it is an estimate."""
+    unit, size = ("kWh", 3.6e6) if rows[-1]["energy_J"] >= 3.6e5 else ("kJ", 1e3)
+    label = "\n".join(wrap(rows[-1]["energy_source"], 34))
+    used = [row["energy_J"] / size for row in rows]
+    axis.plot([row["epoch"] for row in rows], used, ".-", color=COLOURS[2], label=label)
+    axis.set_ylim(bottom=0.0)
+    axis.set_title(f"energy used, {unit}", fontsize=10)
+    axis.tick_params(labelsize=8)
+    axis.grid(color="0.92")
 
 
 def _log_axis(axis: Any) -> None:

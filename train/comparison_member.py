@@ -154,6 +154,8 @@ def _row(run: Run, result: TrainingResult, reporter: MemberReporter) -> Row:
         peak_memory_MB=peak_memory(run.device),
         epochs=round(run.epochs(), 1),
         seconds=position.seconds - position.compiling,
+        energy_J=position.joules,
+        energy_source=position.energy.source,
         compile_seconds=position.compiling,
         compiled=run.compiled,
         notes=reporter.notes,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from train.energy.account import ESTIMATE, NOT_METERED
 from train.journal import flatten, replace_text, write_json
 
 GPA = 160.21766208
@@ -49,6 +50,8 @@ class Row(Record):
             computed.
         epochs: of the training.
         seconds: of the training, validations included, compilation not.
+        energy_J: that the training used, compilation included, see `train.energy`; none where it was not metered.
+        energy_source: where that number comes from, in words.
         compile_seconds: what the first step and the first evaluation took longer than later ones.
         compiled: whether the step and the evaluation were compiled.
         notes: what a reader must know of this row.
@@ -67,9 +70,17 @@ class Row(Record):
     peak_memory_MB: float = 0.0
     epochs: float = 0.0
     seconds: float = 0.0
+    energy_J: float | None = None
+    energy_source: str = NOT_METERED
     compile_seconds: float = 0.0
     compiled: bool = False
     notes: list[str] = []
+
+
+def _energy(row: Row) -> str:
+    if row.energy_J is None:
+        return "–"
+    return f"{row.energy_J / 1e3:,.4g}" + (f" ({ESTIMATE})" if ESTIMATE in row.energy_source else "")
 
 
 COSTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -78,6 +89,7 @@ COSTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("peak memory, MB", lambda row: f"{row.peak_memory_MB:,.0f}"),
     ("epochs", lambda row: f"{row.epochs:,g}"),
     ("seconds", lambda row: f"{row.seconds:,.0f}"),
+    ("energy, kJ", _energy),
     ("compile, s", lambda row: f"{row.compile_seconds:.0f}" if row.compiled else "–"),
 )
 """Heading and cell of what a backbone costs."""

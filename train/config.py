@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from potentials.potential import PotentialConfig
 from train.config_dataset import ENERGY_UNITS, LENGTH_UNITS, STRESS_UNITS, DatasetConfig
+from train.config_energy import EnergyConfig
 from train.config_errors import sentences
 from train.config_fine_tune import FineTuneConfig, LoraConfig
 from train.config_paths import expand
@@ -43,6 +44,7 @@ __all__ = [
     "STRESS_UNITS",
     "BatchConfig",
     "DatasetConfig",
+    "EnergyConfig",
     "FineTuneConfig",
     "LogConfig",
     "LoraConfig",
@@ -80,6 +82,7 @@ class RunConfig(Table):
         stop: when the run ends.
         log: what is written, and when.
         uncertainty: what the potential is to know of its errors.
+        energy: where joules come from.
     """
 
     output: Path
@@ -98,6 +101,7 @@ class RunConfig(Table):
     stop: StopConfig = StopConfig()
     log: LogConfig = LogConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
+    energy: EnergyConfig = EnergyConfig()
 
     @field_validator("output", mode="before")
     @classmethod

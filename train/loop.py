@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -96,6 +97,11 @@ def carry_out(run: Run, job: JobEnd = NO_JOB) -> TrainingResult:
         TrainingError: a step that would not be finite; the state before it is saved.
         SavingError: the state at the end could not be written; the checkpoint is there if the end was not a stop.
     """
+    with closing(run.meter):
+        return _carry_out(run, job)
+
+
+def _carry_out(run: Run, job: JobEnd) -> TrainingResult:
     config = run.config
     if run.group.first:
         write_json(config.output / "config.json", dump_config(config))

@@ -18,6 +18,7 @@ from potentials.quantities import TRAINABLE
 from train.balance import Balance
 from train.config import RunConfig, dump_config
 from train.data import Dataset
+from train.energy.meter import open_meter
 from train.evaluation import Evaluate, Judge, Validation, gathered, predict, validate
 from train.export import export
 from train.freezing import trainable
@@ -47,7 +48,7 @@ class TrainingResult:
     Attributes:
         checkpoint: the potential's file; none where the run was stopped before its end.
         errors: on the test split (valid where there is none), by data set.
-        position: where the run stands.
+        position: where the run stands, and the joules that it has used.
         reason: why it ended: "epochs", "patience", "max_minutes"; "interrupted" by Ctrl-C; "terminated" by a signal of
             the scheduler or the near end of its job.
     """
@@ -88,6 +89,7 @@ class Run:
         self.position = Position(streams=self.layout.streams)
         self.journal = Journal(config.output, tensorboard=config.log.tensorboard) if group.first else None
         self.saver = Saver(config.output / STATE, reporter.warn)
+        self.meter = open_meter(config.energy, self.device, group, reporter)
 
     def lay_out(self, layout: Layout) -> None:
         """Everything that depends on how the work is laid out in steps and processes; nothing is learnt yet."""
@@ -200,6 +202,7 @@ class Run:
             self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
         elif epoch:
             position.worse += 1
+        self.meter.read(position.energy)
         row: Row = {
             "step": position.steps,
             "epoch": epoch,
@@ -210,6 +213,7 @@ class Run:
             "best_epoch": position.best_epoch,
             "largest_gradient": tally.largest_gradient,
             "atoms_per_second": tally.atoms / max(epoch_seconds, 1e-9),
+            **position.energy.row(),
             "valid": validation.errors,
         }
         factors = self.balance.factors()
@@ -230,6 +234,7 @@ class Run:
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         tensors = self.division.complete(tensors)
+        self.meter.read(self.position.energy)
         if not self.group.first:
             return
         tensors |= {f"balance.{name}": value for name, value in self.balance.state().items()}
@@ -274,6 +279,7 @@ class Run:
             judged = (dataset.test or dataset.valid)[self.group.rank :: self.group.size]
             predictions = predict(self.evaluate, self.averaged.references, judged, outputs=outputs)
             errors[dataset.name] = gathered(predictions, self.group).errors()
+        self.meter.read(self.position.energy)
         training = {
             "config": dump_config(self.config),
             "epochs": self.position.epoch,
@@ -281,6 +287,7 @@ class Run:
             "best_epoch": self.position.best_epoch,
             "best_valid_loss": self.position.best_loss,
             "seconds": self.position.seconds,
+            "energy": self.position.energy.record(),
             "reason": reason,
         }
         told = self.reporter, self.group

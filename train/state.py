@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from potentials.durable import replaced
+from train.energy.account import NOT_METERED, Account
 
 KEY = "gfm_ase_run"
-FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step", "optimizer.shard")
+FREE_TO_CHANGE = ("output", "device", "log", "stop", "batch.per_step", "optimizer.shard", "energy")
 """Settings that a resumed run may have otherwise: they touch no number, or only the end that the schedule goes to."""
 
 FREE_OF_DATASETS = (".checksums",)
@@ -47,6 +48,7 @@ class Position:
         compiling: how much of it went before first steps, which the schedule leaves out.
         streams: that the structures of an epoch are dealt to, see `train.sampling`.
         tally: of the running epoch.
+        energy: joules used, all processes and sessions together.
     """
 
     epoch: int = 0
@@ -59,6 +61,12 @@ class Position:
     compiling: float = 0.0
     streams: int = 1
     tally: Tally = field(default_factory=Tally)
+    energy: Account = field(default_factory=Account)
+
+    @property
+    def joules(self) -> float | None:
+        """Used so far, see `train.energy`; none where nothing was metered."""
+        return self.energy.joules
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ def load_state(path: Path) -> RunState:
             metadata = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
         position = metadata["position"]
-        where = Position(**{**position, "tally": Tally(**position["tally"])})
+        energy = Account(**position.get("energy", {"sources": [NOT_METERED]}))  # states from before there was a meter
+        where = Position(**{**position, "tally": Tally(**position["tally"]), "energy": energy})
         return RunState(where, metadata["config"], metadata["data"], tensors)
     except (SafetensorError, KeyError, TypeError, OSError, ValueError):
         raise ValueError(f"{path} is not the state of a run, or not whole; begin anew with --overwrite") from None

@@ -31,6 +31,7 @@ from gfm_ase.curves import learning_figure
 from gfm_ase.plots import parity_figure
 from md_workflows import Status
 from md_workflows.durable import write_beside
+from train.energy.account import energy_text
 from train.evaluation import Pairs
 from train.export import environment
 from train.journal import read_journal
@@ -206,7 +207,8 @@ def _learning(story: Story) -> str:
             learning_figure(rows),
             "Dashed: the trivial predictor of the data set in the same colour. The weights judged are averages"
             f" over steps; those of epoch {result.position.best_epoch} were kept. Training ended because"
-            f" {reasons.get(result.reason, result.reason)}.",
+            f" {reasons.get(result.reason, result.reason)}; it used"
+            f" {energy_text(result.position.joules, result.position.energy.source)}.",
         ),
     )
 

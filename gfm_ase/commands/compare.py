@@ -12,7 +12,7 @@ from rich.console import Console
 from gfm_ase.commands.announce import announce
 
 WIDE = 150
-LEFT_OUT = ("parameters", "peak memory, MB", "epochs", "compile, s")
+LEFT_OUT = ("parameters", "peak memory, MB", "epochs", "energy, kJ", "compile, s")
 """Columns of the table that a terminal narrower than `WIDE` has no room for."""
 
 

@@ -49,6 +49,11 @@ def _summary(path: Path, manifest: Any, parameters: int | None) -> Table:
     table.add_row("charge and spin", "yes" if manifest.potential.charge_and_spin else "no")
     if manifest.potential.outputs:
         table.add_row("outputs", ", ".join(_output(output) for output in manifest.potential.outputs))
+    if "energy" in manifest.training:  # of checkpoints from before there was a meter nobody knows
+        from train.energy.account import energy_text
+
+        energy = manifest.training["energy"]
+        table.add_row("training used", energy_text(energy["joules"], energy["source"]))
     table.add_row("made with", ", ".join(f"{name} {number}" for name, number in manifest.made_with.items()))
     if parameters is None:
         table.add_row("golden structures", f"{len(manifest.golden)}, not computed")

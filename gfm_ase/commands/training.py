@@ -77,6 +77,9 @@ def train(
 
 
 def _ended(result: Any) -> tuple[str, str]:
+    from train.energy.account import energy_text
+
     position = result.position
     ended = f"Ended by {result.reason} after {position.steps} steps, {position.seconds:.0f} s"
-    return f"{ended}; best epoch {position.best_epoch}.", f"Checkpoint: {result.checkpoint}"
+    used = energy_text(position.joules, position.energy.source)
+    return f"{ended}, {used}; best epoch {position.best_epoch}.", f"Checkpoint: {result.checkpoint}"

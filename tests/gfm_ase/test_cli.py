@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_structures(folder)
     (folder / "run.toml").write_text(RUN)
     told = run("train", str(folder / "run.toml"), "--set", "stop.epochs=3", "--set", "dataset.emt.weight=2")
-    assert "Ended by epochs after" in told
+    assert re.search(r"Ended by epochs after \d+ steps, \d+ s, [\d.e+]+ k?W?[hJ] \(.*\); best epoch", told)
     assert f"Checkpoint: {folder / 'run' / 'model.safetensors'}" in told
     assert "Errors on structures held back" in told
     config = json.loads((folder / "run" / "config.json").read_text())
@@ -193,6 +194,7 @@ def test_inspect(here: Path) -> None:
     told = run("inspect", "model.safetensors")
     for word in ("painn", "4 Å", "float32", "emt", "Al Cu", "energy, forces, stress", "they agree", "parameters"):
         assert word in told
+    assert re.search(r"training used +[\d.e+]+ k?W?[hJ] \(", told)
     assert "not computed" in run("inspect", "model.safetensors", "--no-check")
     manifest = json.loads(run("inspect", "model.safetensors", "--json"))
     assert manifest == json.loads(read_manifest("model.safetensors").model_dump_json())

@@ -37,6 +37,19 @@ def test_learning_curves_are_the_journal_in_milli_units_beside_the_trivial_error
     assert {axis.get_yscale() for axis in (loss, energy, forces)} == {"log"}
 
 
+def test_energy_is_drawn_beside_them_where_it_was_metered() -> None:
+    rows = [{**row(n, 0.5 / n), "energy_J": 1500.0 * n, "energy_source": "estimate: busy cores x 8 W"} for n in (1, 2)]
+    *_, energy = learning_figure(rows).axes
+    assert lines(energy) == {"estimate: busy cores x 8 W": [1.5, 3.0]}
+    assert energy.get_title() == "energy used, kJ"
+    large = [{**one, "energy_J": 2e6 * one["energy_J"] / 1500.0, "energy_source": "nvml + rapl"} for one in rows]
+    *_, energy = learning_figure(large).axes
+    assert lines(energy) == {"nvml + rapl": pytest.approx([2e6 / 3.6e6, 4e6 / 3.6e6])}
+    assert energy.get_title() == "energy used, kWh"
+    unmetered = [{**one, "energy_J": None, "energy_source": "not metered"} for one in rows]
+    assert len(learning_figure(unmetered).axes) == 3
+
+
 def test_an_empty_journal_is_refused() -> None:
     with pytest.raises(ValueError, match="journal of the run is empty"):
         learning_figure([])

@@ -144,6 +144,13 @@ def test_the_table() -> None:
     assert headings[:4] == ["backbone", "parameters", "energy, meV/atom", "forces, meV/Å"]
     assert cells[0][:5] == ["good", "1,234", "10.1 / –", "50 / 70", "5,000"]
     assert cells[2][:3] == ["gone", "failed", ""]
+    estimated, measured = (
+        row_of("a", 1.0, energy_J=1234.0, energy_source="estimate: busy cores x 8 W"),
+        row_of("b", 2.0),
+    )
+    measured = measured.model_copy(update={"energy_J": 5e6, "energy_source": "rapl"})
+    headings, cells = table([estimated, measured, row_of("c", 3.0)])
+    assert [row[headings.index("energy, kJ")] for row in cells] == ["1.234 (estimate)", "5,000", "–"]
     text = markdown(rows, ["What this is."])
     lines = text.splitlines()
     assert lines[0] == "What this is."
@@ -182,6 +189,10 @@ def test_two_backbones_one_that_fails_and_resuming(make_config: MakeConfig, tmp_
     assert [row.status for row in rows] == ["finished", "failed"]
     assert "log.txt" in rows[1].reason
     assert rows[0].peak_memory_MB > 100
+    journal = read_journal(folder / "painn" / "journal.jsonl")
+    assert rows[0].energy_J is not None
+    assert rows[0].energy_J >= journal[-1]["energy_J"] > 0
+    assert rows[0].energy_source == journal[-1]["energy_source"]
     with (folder / "comparison.csv").open(newline="") as file:
         table_rows = list(csv.DictReader(file))
     assert [one["backbone"] for one in table_rows] == ["painn", "egnn"]

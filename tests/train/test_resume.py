@@ -24,7 +24,7 @@ from train.state import load_state
 
 MakeConfig = Callable[..., RunConfig]
 
-OF_TIME = ("seconds", "atoms_per_second")
+OF_TIME = ("seconds", "atoms_per_second", "energy_J")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         for tensor in first:
             assert torch.equal(first[tensor], second[tensor]), (name, tensor)
     was, now = (load_state(folder / "state.safetensors").position for folder in (one, other))
-    clock = {"seconds": 0, "compiling": 0}
+    clock = {"seconds": 0, "compiling": 0, "energy": 0}
     assert {**vars(was), **clock} == {**vars(now), **clock}
     assert (one / "errors.json").read_bytes() == (other / "errors.json").read_bytes()
 
