@@ -57,9 +57,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 ) -> None:
     """Compare a checkpoint with labelled structures: energies, forces, stress and outputs, beside trivial predictors.
 
-    Labels are in eV and Å with ASE's stress sign; structures lacking a label count for the others. Where the potential
-    knows its uncertainty, coverage and rank correlation with the true errors are told too: of calibrated intervals, or
-    of the uncertainty as a standard deviation where the checkpoint was not calibrated.
+    Labels are in eV and Å with ASE's stress sign; structures lacking a label count for the others. Coverage and rank
+    correlation of uncertainties are told where there are some: of calibrated intervals, or of standard deviations.
 
     Example: gfm-ase evaluate model.safetensors test.extxyz --head acac --plot parity.png
     """
@@ -76,25 +75,21 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     potential = loaded.potential.only(name)
     rows = [*potential.trained_outputs(name).values()]
     keys: dict[str, Any] = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
-    labels = _label_keys(label or [], [row.name for row in rows])
-    files = {"name": name, "train": tuple(map(str, structures)), "labels": labels, **keys}
-    uncertain = Gathering()
+    keys["labels"] = _label_keys(label or [], [row.name for row in rows])
+    files, uncertain = {"name": name, "train": tuple(map(str, structures)), **keys}, Gathering()
     with Reporter(console := Console()).reading() as progress:
         labelled = read_labelled(potential, files, outputs=rows, progress=progress)
-        predictions = predict(
-            potential, potential.references, labelled, outputs=rows, progress=progress, also=uncertain.add
-        )
+        told: dict[str, Any] = {"progress": progress, "also": uncertain.add}
+        predictions = predict(potential, potential.references, labelled, outputs=rows, **told)
     _warn(console, loaded.manifest.heads[name])
     console.print(errors_table(errors := {name: predictions.errors()}, f"{len(labelled)} structures"))
-    errors[name] |= _uncertainties(
-        uncertain.samples(), loaded.manifest.calibration.get(name), name, reliability, console
-    )
+    calibration = loaded.manifest.calibration.get(name)
+    errors[name] |= _uncertainties(uncertain.samples(), calibration, name, reliability, console)
     if json_file:
         write_json(json_file, errors)
         announce(console, f"Errors: {json_file}")
     if plot is not None:
-        _draw(plot, predictions.pairs(), name)
-        announce(console, f"Plot: {plot}")
+        _draw(plot, predictions.pairs(), name, console)
 
 
 def _uncertainties(
@@ -162,7 +157,8 @@ def _check_outputs(json_file: Path | None, *pictures: Path | None) -> None:
             check_picture(picture)
 
 
-def _draw(path: Path, pairs: Any, title: str) -> None:
+def _draw(path: Path, pairs: Any, title: str, console: Console) -> None:
     from gfm_ase.plots import parity_figure, save_figure
 
     save_figure(parity_figure(pairs, title), path)
+    announce(console, f"Plot: {path}")
