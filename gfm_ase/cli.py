@@ -21,6 +21,7 @@ from gfm_ase.commands.doctor import doctor
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
+from gfm_ase.commands.label import label
 from gfm_ase.commands.md import md
 from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyse": analyse,
     "relax": relax,
     "screen": screen,
+    "label": label,
     "neb": neb,
     "export": export,
     "inspect": inspect,
