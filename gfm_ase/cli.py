@@ -27,6 +27,7 @@ from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
+from gfm_ase.commands.select import select
 from gfm_ase.commands.training import train
 
 SECONDS_FOR_THE_FIRST = 2.0
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyse": analyse,
     "relax": relax,
     "screen": screen,
+    "select": select,
     "label": label,
     "neb": neb,
     "export": export,

@@ -18,7 +18,7 @@ from ase import Atoms
 from ase.io.jsonio import decode, encode
 
 from md_workflows.labelling.calculators import CalculatorSpec
-from md_workflows.labelling.labels import Here, Labeller, LabelError
+from md_workflows.labelling.labels import Here, LabelError, Labeller
 from md_workflows.screening.records import decode_structure, encode_structure
 from md_workflows.structures import one_line
 
