@@ -69,10 +69,13 @@ def _plot_plane(axis: Any, points: Any, uncertainty: Any, known: Any, chosen: An
     if uncertainty is None:
         axis.plot(*points.T, ".", markersize=4, color=COLOURS[0], alpha=0.5, label="candidates", zorder=2)
     else:
+        from matplotlib.colors import LogNorm
+
         order = np.argsort(np.nan_to_num(uncertainty))  # the most uncertain on top
-        drawn = axis.scatter(
-            *points[order].T, c=uncertainty[order], s=9, cmap="viridis", linewidths=0, label="candidates", zorder=2
-        )
+        positive = uncertainty[uncertainty > 0]
+        norm = LogNorm(positive.min(), positive.max()) if len(positive) and np.ptp(positive) else None
+        style = {"s": 9, "cmap": "viridis", "linewidths": 0, "zorder": 2, "norm": norm}
+        drawn = axis.scatter(*points[order].T, c=uncertainty[order], label="candidates", **style)
         axis.figure.colorbar(drawn, ax=axis, pad=0.01).set_label("uncertainty, eV/Å", fontsize=9)
     axis.plot(
         *chosen.T, "o", markersize=8, fillstyle="none", color=COLOURS[1], markeredgewidth=1.4, label="chosen", zorder=3

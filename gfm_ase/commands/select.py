@@ -94,21 +94,20 @@ def select(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Example: gfm-ase select md.traj --checkpoint model.safetensors --training train.extxyz -n 50 -o chosen.extxyz
     """
-    from md_workflows.selection import SelectionSettings
+    from md_workflows.selection import SelectionSettings, read_candidates
     from md_workflows.selection import select as choose
 
     _check_outputs(output, json_file, plot)
     values = {"min_uncertainty": min_uncertainty, "max_uncertainty": max_uncertainty, "closest": closest}
     settings = md_workflows.parse_settings(SelectionSettings, {"by": by, "apart": apart, "seed": seed, **values})
-    files = [path for path in structures if path not in (training or [])]
-    streamed = md_workflows.read_structures(files, index)
+    streamed = read_candidates(structures, index)
     known = md_workflows.read_structures(training) if training else ()
     describer = None if checkpoint is None else _describer(checkpoint, head, device, dtype)
     console = Console()
     with ExitStack() as stack:
         bars = _Bars(console, stack)
         selection = choose(streamed, count, settings, describer=describer, known=known, progress=bars)
-    chosen = selection.chosen_of(md_workflows.read_structures(files, index))
+    chosen = selection.chosen_of(read_candidates(structures, index))
     _write(output, chosen)
     console.print(_summary(selection))
     for error in selection.errors:

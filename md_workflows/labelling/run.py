@@ -15,7 +15,6 @@ from ase.io import write
 from pydantic import Field
 
 from md_workflows.durable import check_directory, write_beside
-from md_workflows.engine import Engine
 from md_workflows.labelling.calculators import CalculatorSpec
 from md_workflows.labelling.labels import LABEL, LabellerFactory
 from md_workflows.progress import ProgressCallback
@@ -26,7 +25,7 @@ from md_workflows.screening.rows import Status
 from md_workflows.screening.run import ScreenSettings, screen
 from md_workflows.screening.stages import Asked
 from md_workflows.screening.table import Reader
-from md_workflows.screening.workers import Pool, Spread
+from md_workflows.screening.workers import InProcess, Pool, Spread
 from md_workflows.settings import Settings
 
 SUFFIX = ".extxyz"
@@ -36,7 +35,8 @@ class LabellingSettings(Settings):
     """How structures are labelled.
 
     timeout_s: of one structure; the calculator is then in a process of its own, which is ended · chunk: structures that
-    a worker gets at once · retry_failed: try those again that failed · resume: False forgets what the table holds.
+    are worked on, here or by a worker, before the table knows of them · retry_failed: try those again that failed ·
+    resume: False forgets what the table holds.
     """
 
     timeout_s: Annotated[float, Field(gt=0)] | None = None
@@ -109,7 +109,7 @@ def label(
     files = output if isinstance(output, LabelFiles) else LabelFiles.of(output)
     chosen = settings or LabellingSettings()
     factory = LabellerFactory(calculator, chosen.timeout_s)
-    with _engine(factory, pool, chosen.chunk) as engine:
+    with _computer(factory, pool, chosen.chunk) as engine:
         result = screen(
             structures,
             ScreenFiles(str(files.table), "", ()),
@@ -125,13 +125,13 @@ def label(
 
 
 @contextmanager
-def _engine(factory: LabellerFactory, pool: Pool | None, chunk: int) -> Iterator[Engine | Spread]:
+def _computer(factory: LabellerFactory, pool: Pool | None, chunk: int) -> Iterator[InProcess | Spread]:
     """What labels: here, or on the workers of the pool."""
     if pool is not None:
         yield Spread(factory, pool, chunk)
         return
     with closing(factory()) as labeller:
-        yield labeller
+        yield InProcess(labeller, chunk)  # noted as each chunk is done: labels take longer than a table's transaction
 
 
 def _records(files: LabelFiles, numbers: Sequence[int]) -> Iterator[Record]:

@@ -25,6 +25,9 @@ from md_workflows.structures import one_line
 BATCH_ATOMS = 1024
 """Atoms of one call of a potential: enough to fill a CPU, little memory."""
 
+UNCERTAINTY_NAMES = ("uncertainty", "uncertainty_eV_per_A")
+"""In info of frames, and as a column of screenings."""
+
 STATE_WEIGHT = 10.0
 """Of charge and spin beside densities, which are of the order of 1 to 10: structures of different charge are unlike."""
 
@@ -116,11 +119,12 @@ def batches(structures: Iterable[Atoms], atoms_each: int = BATCH_ATOMS) -> Itera
 
 
 def told_uncertainty(atoms: Atoms) -> float:
-    """eV/Å as a frame holds it, or NaN: `uncertainty` of info, results or a row, or the largest of the atoms'."""
+    """eV/Å as a frame holds it, or NaN: of info or results, or the largest of its atoms."""
     results = getattr(atoms.calc, "results", {}) if atoms.calc is not None else {}
-    for held in (atoms.info, results, atoms.info.get("key_value_pairs", {})):
-        if held.get("uncertainty") is not None:
-            return float(held["uncertainty"])
+    for held in (atoms.info, results):
+        for name in UNCERTAINTY_NAMES:
+            if held.get(name) is not None:
+                return float(held[name])
     of_atoms = atoms.arrays.get("forces_uncertainty", results.get("forces_uncertainty"))
     return math.nan if of_atoms is None or not len(of_atoms) else float(np.max(of_atoms))
 

@@ -97,8 +97,6 @@ class Selection:
 
 def _told(atoms: Atoms, choice: Choice) -> Atoms:
     bare = atoms.copy()  # without its calculator
-    bare.info.pop("key_value_pairs", None)  # of a row of a database, which extended XYZ does not hold
-    bare.info.pop("data", None)
     bare.info |= {"identifier": choice.identifier, "select_rank": choice.rank}
     if not math.isnan(choice.uncertainty):
         bare.info["uncertainty"] = choice.uncertainty
