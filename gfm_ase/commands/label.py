@@ -87,7 +87,7 @@ def label(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     spec = CalculatorSpec(calculator, tuple(settings or ()))
     streamed = md_workflows.read_structures(structures, index)
     console = Console()
-    table = read_tables(executor_file).get("executor", {})
+    table = _executor_table(executor_file)
     with _pool(chosen_executor(executor, workers, table)) as (works, pool), ExitStack() as stack:
         if not works:
             return
@@ -102,6 +102,14 @@ def label(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     _tell(console, result)
     if not result.labelled:
         raise typer.Exit(1)
+
+
+def _executor_table(path: Path | None) -> dict[str, Any]:
+    tables = read_tables(path)
+    other = sorted(set(tables) - {"executor"})
+    if other:
+        raise ValueError(f"{path}: [{other[0]}] is not known; labelling has settings of [executor] alone.")
+    return tables.get("executor", {})
 
 
 class _Opened:

@@ -12,7 +12,7 @@ from md_workflows.structures import Structure, Unreadable, one_line, read_struct
 
 
 def read_candidates(paths: Sequence[Path], index: str = ":") -> Iterator[tuple[str, Structure]]:
-    """As `read_structures`; of an ASE database, or the table of a screening, with the uncertainty that its rows tell."""
+    """As `read_structures`; of a database, the table of a screening say, with the uncertainty that its rows tell."""
     read_structures(paths, index)  # what is wrong with them is said before anything is read
     return (item for path in paths for item in (_rows(path, index) if path.suffix == ".db" else _frames(path, index)))
 
