@@ -109,14 +109,18 @@ def select(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
         selection = choose(streamed, count, settings, describer=describer, known=known, progress=bars)
     chosen = selection.chosen_of(read_candidates(structures, index))
     _write(output, chosen)
+    _tell(console, selection, output, count)
+    _write_also(console, selection, settings, json_file, plot)
+
+
+def _tell(console: Console, selection: Any, output: Path, count: int) -> None:
     console.print(_summary(selection))
-    for error in selection.errors:
-        announce(console, error)
-    if len(chosen) < count:
-        announce(
-            console, f"{len(chosen)} of {count}: all others are left out, or as good as chosen or labelled already."
-        )
-    announce(console, f"Chosen: {output}")
+    found = len(selection.chosen)
+    rest = f"{found} of {count}: all others are left out, or as good as chosen or labelled already."
+    announce(console, *selection.errors, *([rest] if found < count else []), f"Chosen: {output}")
+
+
+def _write_also(console: Console, selection: Any, settings: Any, json_file: Path | None, plot: Path | None) -> None:
     if json_file is not None:
         _save(json_file, json.dumps(_as_json(selection, settings), indent=1, allow_nan=False))
         announce(console, f"JSON: {json_file}")
