@@ -201,9 +201,10 @@ def table_of(points: Sequence[Point], name: str, title: str) -> Table:
     of = {method: [point for point in points if point.method == method] for method in METHODS}
     counts = sorted({point.labels for point in points})
     table = Table(title=title, title_justify="left")
-    for column in ("choice", *map(str, counts), "labels for random's last error", "random / this"):
+    for column in ("choice", *map(str, counts), "labels for random's best error", "random / this"):
         table.add_column(column, justify="left" if column == "choice" else "right")
-    last = float(np.mean([getattr(p, name) for p in of["random"] if p.labels == counts[-1]]))
+    best = min(float(np.mean([getattr(p, name) for p in of["random"] if p.labels == count])) for count in counts)
+    at_random = labels_needed(of["random"], best, name)
     for method, own in of.items():
         cells = []
         for count in counts:
@@ -213,8 +214,8 @@ def table_of(points: Sequence[Point], name: str, title: str) -> Table:
                 if len(values) > 1
                 else f"{values[0]:.0f}"
             )
-        needed = labels_needed(own, last, name)
-        table.add_row(WORDS[method], *cells, f"{needed:.0f}", f"{counts[-1] / needed:.2f}")
+        needed = labels_needed(own, best, name)
+        table.add_row(WORDS[method], *cells, f"{needed:.0f}", f"{at_random / needed:.2f}")
     return table
 
 
