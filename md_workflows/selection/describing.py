@@ -60,13 +60,15 @@ class ModelDescriber:
     """Features of a potential's backbone; uncertainties by it where it gives them, else as the frames hold them.
 
     Args:
-        potential: of ours, of one head.
+        potential: of ours, of one head, or an ensemble of such.
         evaluate: from graphs to quantities; "uncertainty" [G] among them, eV/Å, if it knows it.
         check: raises ValueError for a structure that the potential does not know.
     """
 
     def __init__(self, potential: Any, evaluate: Callable[[Any], Any] | None, check: Callable[[Atoms], None]) -> None:
         self._potential, self._evaluate, self._check = potential, evaluate, check
+        # features of the first of several: those of others would tell the same in other words
+        self._first = potential.members()[0] if hasattr(potential, "members") else potential
 
     def describe(self, structures: Sequence[Atoms], *, uncertain: bool = True) -> list[Described]:
         """See `Describer`."""
@@ -88,7 +90,10 @@ class ModelDescriber:
             check_usable(atoms)
             self._check(atoms)
         graph = batch([graph_from_atoms(atoms, self._potential.cutoff) for atoms in structures])
-        features = graph_features(self._potential, graph)
+        own = graph
+        if self._first.cutoff != self._potential.cutoff:
+            own = batch([graph_from_atoms(atoms, self._first.cutoff) for atoms in structures])
+        features = graph_features(self._first, own)
         parts = np.split(features, np.cumsum([len(atoms) for atoms in structures])[:-1])
         vectors = [projected(structure_blocks(a.numbers, part)) for a, part in zip(structures, parts, strict=True)]
         return [

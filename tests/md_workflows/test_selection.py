@@ -20,6 +20,7 @@ from md_workflows.selection.features import SIZE, graph_features, projected, str
 from md_workflows.selection.filters import closest_ratio
 from md_workflows.selection.picking import SCORES
 from md_workflows.structures import Unreadable
+from potentials.ensemble import Ensemble
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential, PotentialConfig
 from potentials.structures import check_elements, graph_from_atoms
@@ -203,6 +204,24 @@ def test_a_potential_describes_in_batches_what_it_knows() -> None:
     silent = ModelDescriber(knowing.potential, lambda graph: {}, knowing.check).describe(frames[:1])
     assert silent[0].uncertainty == frames[0].info["uncertainty"]  # a model that does not know takes the frame's word
     assert math.isnan(describer.describe(frames[:1], uncertain=False)[0].uncertainty)
+
+
+def test_an_ensemble_describes_by_its_first_member_and_knows_by_its_spread() -> None:
+    members = [Potential(PotentialConfig(heads=("emt",)), seed=seed).eval() for seed in (1, 2)]
+    for member in members:
+        member.references.set_head("emt", {"Cu": 0.0}, scale=1.0)
+    ensemble = Ensemble(members).eval()
+
+    def evaluate(graph: AtomicGraph) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            return dict(ensemble(graph))
+
+    (found,) = ModelDescriber(ensemble, evaluate, check_elements).describe(rattled(1))
+    (alone,) = ModelDescriber(members[0], None, check_elements).describe(rattled(1))
+    assert found.vector is not None
+    np.testing.assert_allclose(found.vector, alone.vector, atol=1e-5)
+    assert found.uncertainty != alone.uncertainty
+    assert found.uncertainty > 0
 
 
 def test_batches_are_of_atoms() -> None:
