@@ -90,8 +90,6 @@ def select(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 ) -> None:
     """Choose structures that are worth a label: uncertain ones, unlike each other and what is labelled already.
 
-    The chosen ones go to `gfm-ase label`. Files may be trajectories, tables of screenings, whatever ASE reads.
-
     Example: gfm-ase select md.traj --checkpoint model.safetensors --training train.extxyz -n 50 -o chosen.extxyz
     """
     from md_workflows.selection import SelectionSettings, read_candidates
@@ -107,8 +105,7 @@ def select(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     with ExitStack() as stack:
         bars = _Bars(console, stack)
         selection = choose(streamed, count, settings, describer=describer, known=known, progress=bars)
-    chosen = selection.chosen_of(read_candidates(structures, index))
-    _write(output, chosen)
+    _write(output, selection.chosen_of(read_candidates(structures, index)))
     _tell(console, selection, output, count)
     _write_also(console, selection, settings, json_file, plot)
 
