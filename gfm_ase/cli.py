@@ -21,11 +21,13 @@ from gfm_ase.commands.doctor import doctor
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
+from gfm_ase.commands.label import label
 from gfm_ase.commands.md import md
 from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
+from gfm_ase.commands.select import select
 from gfm_ase.commands.training import train
 
 SECONDS_FOR_THE_FIRST = 2.0
@@ -41,6 +43,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyse": analyse,
     "relax": relax,
     "screen": screen,
+    "select": select,
+    "label": label,
     "neb": neb,
     "export": export,
     "inspect": inspect,

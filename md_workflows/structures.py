@@ -58,7 +58,8 @@ def read_structures(paths: Sequence[Path], index: str = ":") -> Iterator[tuple[s
     """Stream (identifier, structure) from many files; the identifier is `path:frame`.
 
     index: which frames of each file, as ASE writes it: "0", "-1", ":", "10:20:2". A file that breaks in the
-    middle gives an `Unreadable` in its place, so that the others still come.
+    middle gives an `Unreadable` in its place, so that the others still come. Of an HDF5 trajectory of ours it is
+    which frames of each group, and the identifier is `path:group:frame` where there are several.
 
     Raises:
         ValueError: no file, a missing one, one given twice, or no index; before anything is read.
@@ -77,8 +78,8 @@ def _stream(paths: Sequence[Path], wanted: int | slice) -> Iterator[tuple[str, S
     for path in paths:
         done = 0
         try:
-            for number, atoms in _frames(path, wanted):
-                yield f"{path}:{number}", atoms
+            for name, atoms in _frames_of_h5(path, wanted) if path.suffix == ".h5" else _frames(path, wanted):
+                yield f"{path}:{name}", atoms
                 done += 1
         except Exception as error:
             yield f"{path}:unreadable", Unreadable(f"after {done} frames: {one_line(error)}")
@@ -91,6 +92,19 @@ def _frames(path: Path, wanted: int | slice) -> Iterator[tuple[int, Atoms]]:
     numbers = range(len(every))
     chosen = numbers[wanted] if isinstance(wanted, slice) else [numbers[wanted]]
     return ((number, every[number]) for number in chosen)
+
+
+def _frames_of_h5(path: Path, wanted: int | slice) -> Iterator[tuple[str, Atoms]]:
+    from md_workflows.h5_frames import h5_groups, iread_h5, read_h5
+
+    groups = h5_groups(path)
+    for group, length in groups.items():
+        before = f"{group}:" if len(groups) > 1 else ""
+        if isinstance(wanted, slice):
+            for number, frame in zip(range(length)[wanted], iread_h5(path, wanted, group), strict=True):
+                yield f"{before}{number}", frame.atoms()
+        else:
+            yield f"{before}{range(length)[wanted]}", read_h5(path, wanted, group)
 
 
 def _counts_from_the_start(wanted: slice) -> bool:

@@ -110,7 +110,7 @@ def _split(files: list[Path], calculator: str | None, settings: list[str] | None
 
 def _driver(checkpoint: Path | None, name: str | None, settings: list[str], how: tuple[Any, ...]) -> Any:
     if checkpoint is None:
-        from gfm_ase.doctor.calculators import named_calculator
+        from md_workflows.labelling.named import named_calculator
 
         head, device, dtype, compiled = how
         if head is not None or device != "auto" or dtype is not None or compiled:

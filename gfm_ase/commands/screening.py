@@ -17,6 +17,7 @@ from rich.console import Console
 import md_workflows
 from gfm_ase.commands import calculator
 from gfm_ase.commands.announce import announce
+from gfm_ase.commands.spreading import LateBar, chosen_executor, counted
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -94,8 +95,8 @@ class Screening:
         with self._engine(tables.get("executor", {})) as engine, ExitStack() as stack:
             if engine is None:  # a process of MPI that has done its work for another
                 return
-            progress = _LateBar(console, stack)
-            items = _counted(streamed, console, stack)
+            progress = LateBar("screening", console, stack)
+            items = counted(streamed, console, stack)
             try:
                 result = md_workflows.screen(
                     items, files, settings, engine=engine, resume=not self.what.fresh, progress=progress
@@ -136,16 +137,10 @@ class Screening:
         """The engine, or its like on the workers of an executor."""
         if self.how.export_only:
             return nullcontext(_Absent(self.factory.identity))
-        values = dict(table)
-        name = self.how.executor or values.pop("name", None) or ("process" if self.how.workers else None)
-        values.pop("name", None)
-        if name is None:
-            if values:
-                raise ValueError("[executor] needs a name: process, mpi, dask or parsl; or give --executor.")
+        chosen = chosen_executor(self.how.executor, self.how.workers, table)
+        if chosen is None:
             return nullcontext(self.factory())
-        if self.how.workers is not None:
-            values["workers"] = self.how.workers
-        return _spread(name, values, self.factory, self.how.chunk)
+        return _spread(*chosen, self.factory, self.how.chunk)
 
 
 def _of_candidates(result: md_workflows.ScreenResult) -> list[str]:
@@ -169,32 +164,6 @@ class _Absent:
     def relax_many(self, structures: Iterable[Any], settings: Any) -> Iterator[Any]:
         """Never called."""
         raise AssertionError(f"--export-only computes {structures} with {settings}")
-
-
-class _LateBar:
-    """A bar that appears with the first structure."""
-
-    def __init__(self, console: Console, stack: ExitStack) -> None:
-        self._console = console
-        self._stack = stack
-        self._bar: Any = None
-        self.told = "no structure is done"
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Show how many are done."""
-        if self._bar is None:
-            self._bar = self._stack.enter_context(md_workflows.progress_bar("screening", "structures", self._console))
-        self._bar(done, total)
-        self.told = f"{done} of {total} structures are done, and"
-
-
-def _counted(streamed: Iterable[Any], console: Console, stack: ExitStack) -> Iterator[Any]:
-    """The structures as they are read, with a bar of their own until the last one."""
-    with stack.enter_context(ExitStack()) as reading:
-        bar = reading.enter_context(md_workflows.progress_bar("reading", "structures", console))
-        for number, item in enumerate(streamed, start=1):
-            bar(number, None)
-            yield item
 
 
 def read_tables(path: Path | None) -> dict[str, dict[str, Any]]:

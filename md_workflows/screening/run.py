@@ -96,7 +96,7 @@ def screen(
     settings: RelaxSettings | ScreenSettings | None = None,
     *,
     calculator: Any = None,
-    engine: Engine | Spread | None = None,
+    engine: Engine | InProcess | Spread | None = None,
     resume: bool = True,
     progress: ProgressCallback | None = None,
 ) -> ScreenResult:
@@ -105,8 +105,8 @@ def screen(
     structures: Atoms (named by their number) or (identifier, Atoms); a stream is read once, and never held in memory.
     output: a name, from which those of the table (.db) and of the files written from it follow, or a ScreenFiles.
     settings: a RelaxSettings stands for relaxation alone. Either calculator or engine, not both; a `Spread` is engines
-    on the workers of an executor. resume: a structure in the table is not computed again, if identifier, structure,
-    settings and engine are the same; False forgets it first.
+    on the workers of an executor, an `InProcess` one here with a chunk of its own. resume: a structure in the table is
+    not computed again, if identifier, structure, settings and engine are the same; False forgets it first.
 
     Raises:
         ValueError: neither or both of calculator and engine, an identifier twice, an output that cannot be
@@ -137,10 +137,10 @@ def screen(
         return screening.result(files, register)
 
 
-def _computer(calculator: Any, engine: Engine | Spread | None) -> Computer:
+def _computer(calculator: Any, engine: Engine | InProcess | Spread | None) -> Computer:
     if (calculator is None) == (engine is None):
         raise ValueError("give either calculator= (any ASE calculator) or engine=, one of them.")
-    if isinstance(engine, Spread):
+    if isinstance(engine, InProcess | Spread):
         return engine
     return InProcess(engine_for(calculator) if engine is None else engine)
 

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from gfm_ase.cli import app
 from gfm_ase.commands.doctor import NAMES
-from gfm_ase.doctor.calculators import known_elements, named_calculator, told_cutoff
+from gfm_ase.doctor.calculators import known_elements, told_cutoff
 from gfm_ase.doctor.checks import CHECKS
+from md_workflows.labelling.named import named_calculator
 
 EMT = ("--calculator", "ase.calculators.emt:EMT")
 
