@@ -19,12 +19,21 @@ RESUME = Annotated[
 GO_ON = Annotated[
     bool, typer.Option("--continue", help="--resume where there is a state, else begin: the same command for both.")
 ]
+UNTIL = Annotated[
+    int | None,
+    typer.Option(
+        "--until-epoch",
+        metavar="E",
+        help="Pause after so many epochs, state saved, exit code 77; the schedule stays that of all epochs.",
+        show_default=False,
+    ),
+]
 OVERWRITE = Annotated[
     bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
 ]
 
 
-def train(
+def train(  # noqa: PLR0917 - typer: every option is an argument
     run_file: Annotated[
         Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, loss, schedule.", show_default=False)
     ],
@@ -41,6 +50,7 @@ def train(
     resume: RESUME = False,
     go_on: GO_ON = False,
     overwrite: OVERWRITE = False,
+    until_epoch: UNTIL = None,
 ) -> None:
     """Train one potential on one or several data sets, each with its own head.
 
@@ -57,7 +67,7 @@ def train(
     from train import loop
     from train.config import load_config
     from train.group import joined
-    from train.stopping import TO_BE_RESUMED
+    from train.stopping import PAUSED, TO_BE_RESUMED
 
     if resume + overwrite + go_on > 1:
         raise ValueError(
@@ -68,7 +78,11 @@ def train(
         console = Console(quiet=not group.first)
         if go_on:
             resume, overwrite = loop.where_it_stands(config.output, group)
-        result = loop.train(config, resume=resume, overwrite=overwrite, console=console, group=group)
+        how = {"resume": resume, "overwrite": overwrite, "until_epoch": until_epoch}
+        result = loop.train(config, **how, console=console, group=group)
+    if result.reason == "paused":
+        announce(console, f"Paused after {result.position.epoch} epochs; the same command with --resume goes on.")
+        raise typer.Exit(PAUSED)
     if result.checkpoint is None:
         announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
         raise typer.Exit(TO_BE_RESUMED if result.reason == "terminated" else INTERRUPTED)
