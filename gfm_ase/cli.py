@@ -25,6 +25,7 @@ from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
+from gfm_ase.commands.search import search
 from gfm_ase.commands.training import train
 
 SECONDS_FOR_THE_FIRST = 2.0
@@ -33,6 +34,7 @@ SECONDS_FOR_THE_FIRST = 2.0
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "compare": compare,
+    "search": search,
     "plan": plan,
     "evaluate": evaluate,
     "md": md,

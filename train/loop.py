@@ -152,12 +152,9 @@ def loop(run: Run, asked: Callable[[], int], until_epoch: int | None = None) -> 
             return STOPPED[stopped - 1]
         return "max_minutes" if stop.max_minutes and position.seconds > 60 * stop.max_minutes else None
 
-    def out_of_patience() -> bool:
-        return stop.patience is not None and position.worse >= stop.patience
-
     if run.config.fine_tune is not None and not position.steps:
         run.record(run.validate(), 0.0)
-    while position.epoch < last and not out_of_patience():
+    while position.epoch < last and not out_of_patience(run):
         began = time.perf_counter()
         if reason := run.train_epoch(pause):
             run.save()
@@ -169,9 +166,20 @@ def loop(run: Run, asked: Callable[[], int], until_epoch: int | None = None) -> 
             run.record(run.validate(), time.perf_counter() - began)
         position.epoch, position.batches, position.tally = position.epoch + 1, [], Tally()
     run.save()
-    if position.epoch >= stop.epochs:
+    return why_over(run)
+
+
+def out_of_patience(run: Run) -> bool:
+    """Whether validations have not become better for as long as a run waits."""
+    patience = run.config.stop.patience
+    return patience is not None and run.position.worse >= patience
+
+
+def why_over(run: Run) -> str:
+    """The reason to end of a run that no signal and no clock has ended."""
+    if run.position.epoch >= run.config.stop.epochs:
         return "epochs"
-    return "patience" if out_of_patience() else "paused"
+    return "patience" if out_of_patience(run) else "paused"
 
 
 class Clock:

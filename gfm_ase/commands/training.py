@@ -78,8 +78,8 @@ def train(  # noqa: PLR0917 - typer: every option is an argument
         console = Console(quiet=not group.first)
         if go_on:
             resume, overwrite = loop.where_it_stands(config.output, group)
-        how = {"resume": resume, "overwrite": overwrite, "until_epoch": until_epoch}
-        result = loop.train(config, **how, console=console, group=group)
+        how = {"resume": resume, "overwrite": overwrite}
+        result = loop.train(config, **how, until_epoch=until_epoch, console=console, group=group)
     if result.reason == "paused":
         announce(console, f"Paused after {result.position.epoch} epochs; the same command with --resume goes on.")
         raise typer.Exit(PAUSED)

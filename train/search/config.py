@@ -1,6 +1,6 @@
 """`SearchConfig`: all that a search is made from, read from one TOML file.
 
-    settings = load_search(Path("search.toml"))
+settings = load_search(Path("search.toml"))
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from train.config import read_tables
 from train.config_errors import near, sentences
 from train.config_paths import expand
 from train.config_tables import Positive, PositiveInt, Table
+from train.search.stopping import StoppingConfig
 
 Objective = Literal["error", "inference", "energy"]
 Value = bool | int | float | str | list[Any]
@@ -187,6 +188,7 @@ class SearchConfig(Table):
     objectives: ObjectivesConfig = ObjectivesConfig()
     constraints: ConstraintsConfig = ConstraintsConfig()
     sampler: SamplerConfig = SamplerConfig()
+    stopping: StoppingConfig = StoppingConfig()
     budget: BudgetConfig = BudgetConfig()
     workers: WorkersConfig = WorkersConfig()
     storage: str = "journal"
@@ -239,5 +241,3 @@ def load_search(path: Path) -> SearchConfig:
     except ValidationError as error:
         wrong = [one.replace("the run file", "the search file") for one in sentences(error, SearchConfig, data)]
     raise ValueError(f"{path}: {wrong[0]}" if len(wrong) == 1 else "\n  - ".join([f"{path}:", *wrong]))
-
-

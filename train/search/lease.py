@@ -24,11 +24,11 @@ Signature = tuple[Any, ...]
 def this_place() -> str:
     """The host, as far as process numbers mean the same: name, boot, space of numbers."""
     parts = [socket.gethostname()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        try:
-            parts.append(os.readlink(path) if path.endswith("pid") else Path(path).read_text(encoding="ascii").strip())
-        except OSError:
-            return ""  # nothing can be known of other processes
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        return ""  # nothing can be known of other processes
     return "/".join(parts)
 
 

@@ -109,6 +109,9 @@ class Launcher(Protocol):
     def start(self, session: Session) -> Running:
         """Begin one."""
 
+    def check(self) -> None:
+        """Raise where a session has failed because a process that starts its parts is gone."""
+
 
 def child_environment(place: Place | None, share: Share, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Of a process of a trial: no word of the launch that the worker is in, its part of cores and GPUs.
@@ -193,6 +196,9 @@ class Here:
             share = Share(self.share.index * self.ranks + rank, self.share.count * self.ranks)
             processes.append(start_process(session, child_environment(place, share)))
         return Together(processes)
+
+    def check(self) -> None:
+        """See `Launcher`: there is nobody but this process."""
 
 
 class Together:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from train.search.rows import TrialRow
 from train.search.space import Space, Values, stored
 
 JOURNAL, CLAIMS = "optuna.journal", "claims"
-VIOLATION = "violation"
+VIOLATION = "constraints:search"
+"""Under which Optuna keeps whether a trial breaks a constraint."""
 LOCK_SECONDS = 30
 """After which the lock of a process that has died in it is broken; nothing that is done in it takes so long."""
 
@@ -68,9 +70,7 @@ class Proposals:
         try:
             return storages.RDBStorage(self.search.storage)
         except ImportError:
-            raise ValueError(
-                "storage in PostgreSQL needs its driver: pip install 'gfm-ase[hpo,postgres]'"
-            ) from None
+            raise ValueError("storage in PostgreSQL needs its driver: pip install 'gfm-ase[hpo,postgres]'") from None
         except Exception as error:  # SQLAlchemy's, which is imported with it
             said = str(error).strip().splitlines()[0]
             raise ValueError(f"storage = {self.search.storage!r} cannot be opened: {said}") from error
@@ -105,19 +105,23 @@ class Proposals:
             points: epochs and errors, for a trial that was stopped.
         """
         state = self._optuna.trial.TrialState
-        number = self._storage.get_trial_id_from_study_id_trial_number(self._id, row.number)
         if row.state == "failed":
             self._study.tell(row.number, state=state.FAIL)
             return
-        self._storage.set_trial_user_attr(number, VIOLATION, float(row.state == "violates"))
-        self._study.sampler = self._sampler(row.number)
+        self._study.sampler = self._optuna.samplers.RandomSampler()  # taking the trial up again must draw nothing
+        number = self._storage.get_trial_id_from_study_id_trial_number(self._id, row.number)
+        trial = self._optuna.trial.Trial(self._study, number)
+        # a worker may have died between this and what follows
+        if VIOLATION not in self._storage.get_trial_system_attrs(number):
+            trial.set_constraint("search", float(row.state == "violates"))
         minimise = self.search.objectives.minimise
+        self._study.sampler = self._sampler(row.number)
         if row.state == "finished":
             self._study.tell(row.number, row.objectives(minimise))
             return
         if len(minimise) == 1:
             for epoch, error in points:
-                self._storage.set_trial_intermediate_value(number, epoch, error)
+                trial.report(error, epoch)
         self._study.tell(row.number, state=state.PRUNED)
 
     def forget(self, number: int) -> None:
@@ -133,9 +137,11 @@ class Proposals:
         if len(trials) < 4 or not names:
             return {}
         where = self.search.objectives.minimise.index("error")
-        found: dict[str, float] = self._optuna.importance.get_param_importances(
-            self._study, params=names, target=lambda trial: trial.values[where]
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it is about low values, as it is to be
+            found: dict[str, float] = self._optuna.importance.get_param_importances(
+                self._study, params=names, target=lambda trial: trial.values[where]
+            )
         return dict(found)
 
     def _sampler(self, number: int) -> Any:
@@ -143,19 +149,14 @@ class Proposals:
         settings, samplers = self.search.sampler, self._optuna.samplers
         seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
         if settings.name == "tpe":
-            return samplers.TPESampler(
-                seed=seed,
-                n_startup_trials=settings.startup,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                constraints_func=_violation,
-                warn_independent_sampling=False,
-            )
+            with warnings.catch_warnings():
+                # of `group`: parameters that only some trials have are learnt where they are
+                warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+                return samplers.TPESampler(
+                    seed=seed, n_startup_trials=settings.startup, multivariate=True, group=True, constant_liar=True
+                )
         if settings.name == "nsga2":
-            return samplers.NSGAIISampler(
-                seed=seed, population_size=settings.startup, constraints_func=_violation
-            )
+            return samplers.NSGAIISampler(seed=seed, population_size=settings.startup)
         return samplers.RandomSampler(seed=seed)
 
 
@@ -165,7 +166,3 @@ def next_of_grid(space: Space, seed: int, before: Sequence[TrialRow]) -> Values 
     taken = [row.values for row in before]
     order = np.random.default_rng(seed).permutation(len(grid))
     return next((grid[index] for index in order if grid[index] not in taken), None)
-
-
-def _violation(trial: Any) -> tuple[float]:
-    return (trial.user_attrs.get(VIOLATION, 0.0),)

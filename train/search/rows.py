@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from pydantic import Field
+
 from train.comparison_rows import Record
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "violates", "failed"]
@@ -59,7 +61,7 @@ class TrialRow(Record):
     number: int
     state: State = "waiting"
     reason: str = ""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = Field(default_factory=dict)
     tries: int = 0
     worker: str = ""
     epochs: int = 0
@@ -85,7 +87,7 @@ class TrialRow(Record):
 
 
 def pareto_front(rows: list[TrialRow], minimise: tuple[str, ...]) -> list[TrialRow]:
-    """Finished trials that no other finished one beats in one objective and equals in the others; the least error first.
+    """Finished trials that no other beats in an objective while it is as good in the others; the least error first.
 
     Of trials that are alike in all objectives the first is taken.
     """

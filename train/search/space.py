@@ -167,7 +167,8 @@ def _proposed(proposer: Proposer, parameter: Parameter) -> Any:
         by_text = {_text(choice): choice for choice in parameter.choices}
         return by_text[proposer.suggest_categorical(parameter.name, list(by_text))]
     low, high = parameter.low, parameter.high
-    assert low is not None and high is not None
+    assert low is not None
+    assert high is not None
     if parameter.step is not None:
         high = type(low)(_last_of(low, high, parameter.step))  # samplers want ranges that end on a step
     if parameter.whole:
@@ -203,7 +204,8 @@ def _extremes(parameter: Parameter) -> Iterator[Any]:
 def _all_values(parameter: Parameter) -> list[Any]:
     if parameter.choices is not None:
         return list(parameter.choices)
-    assert parameter.low is not None and parameter.high is not None
+    assert parameter.low is not None
+    assert parameter.high is not None
     step = parameter.step or (1 if parameter.whole and not parameter.log else None)
     if step is None:
         raise ValueError(f'sampler "grid" needs a step of {parameter.name}, or choices')

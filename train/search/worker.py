@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -98,7 +97,7 @@ class Worker:
         promoted = self.rule.promote(study.curves(rows))
         if promoted is not None:
             row = next(row for row in rows if row.number == promoted)
-            assert row.state == "paused" and free[promoted], row
+            assert row.state == "paused", row
             return self._hold(row), False
         if len(rows) < study.search.budget.trials and (begun := study.proposals.ask(study.space, rows)):
             return self._hold_new(*begun), False
@@ -128,8 +127,8 @@ class Worker:
 
     def _too_large(self, values: dict[str, Any], folder: Path) -> tuple[str, int]:
         """Why a potential has more parameters than it may, and how many it has."""
-        from train.comparison_member import trained_weights
         from potentials.potential import Potential
+        from train.comparison_member import trained_weights
 
         config = self.study.space.config(values, folder)
         count = trained_weights(Potential(config.potential_config()))
@@ -168,12 +167,12 @@ class Worker:
             running.kill()
         if held.lease.lost():
             return row
-        row = up_to_date(folder, row, search.objectives.error)
-        return self._after(row, _outcome(folder, code), verdict)
+        outcome = _outcome(folder, code)
+        if outcome.exit_code == LOST:
+            self.launcher.check()
+        return self._after(up_to_date(folder, row, search.objectives.error), outcome, verdict)
 
-    def _watch_over(
-        self, running: Running, held: Held, row: TrialRow, until: int | None
-    ) -> tuple[Verdict | None, int]:
+    def _watch_over(self, running: Running, held: Held, row: TrialRow, until: int | None) -> tuple[Verdict | None, int]:
         """Until the session ends: why it was asked to, and its exit code."""
         verdict: Verdict | None = None
         seen = len(rows_of(held.folder))
