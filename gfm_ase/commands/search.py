@@ -49,7 +49,7 @@ def search(
     from train.launch import find_launch
     from train.search.config import load_search
     from train.search.proposals import optuna
-    from train.search.study import Study
+    from train.search.study import SETTINGS, Study
     from train.search.working import Part, several, take_part
     from train.stopping import TO_BE_RESUMED, Asked, stop_signals
 
@@ -58,6 +58,8 @@ def search(
     part = Part(find_launch(), ranks_per_trial)
     _check(settings, part, workers, picture)
     console = Console(quiet=not part.first)
+    if report and not (settings.output / SETTINGS).exists():
+        raise ValueError(f"{settings.output} holds no study yet; leave out --report to begin it")
     if not report:
         with stop_signals() as asked, _shown(settings, console) as tick:
             if workers > 1:
@@ -143,7 +145,7 @@ def _values(row: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{float(f'{value:.3g}'):g}" if isinstance(value, float) else str(value)
 
 
 def _report(study: Any, console: Console, picture: bool) -> None:
@@ -154,6 +156,7 @@ def _report(study: Any, console: Console, picture: bool) -> None:
     minimise = study.search.objectives.minimise
     front = pareto_front(rows, minimise)
     console.print(_results(rows, {row.number for row in front}))
+    announce(console, *[f"* trial {row.number}: {_values(row)}" for row in front])
     files = [TABLE, TRIALS_FILE]
     if front:
         files.append(BEST)
@@ -171,18 +174,17 @@ def _report(study: Any, console: Console, picture: bool) -> None:
 
 def _results(rows: Sequence[Any], front: set[int]) -> Table:
     table = Table(title="Trials; * is on the front", title_justify="left")
-    for column in ("trial", "state", "error", "µs per atom", "kJ", "parameters", "epochs", "seconds", "values"):
-        table.add_column(column, justify="left" if column in {"state", "values"} else "right")
+    for column in ("trial", "state", "error", "µs/atom", "kJ", "parameters", "epochs", "seconds"):
+        table.add_column(column, justify="left" if column == "state" else "right")
     for row in rows:
         table.add_row(
             f"{'* ' if row.number in front else ''}{row.number}",
             row.state,
             "" if row.error is None else f"{row.error:.4g}",
-            "" if row.inference_s_per_atom is None else f"{1e6 * row.inference_s_per_atom:.3g}",
+            "" if row.inference_s_per_atom is None else _short(1e6 * row.inference_s_per_atom),
             "" if row.energy_J is None else f"{row.energy_J / 1e3:.3g}",
             f"{row.parameters:,}" if row.parameters else "",
             f"{row.epochs} of {row.of_epochs}",
             f"{row.seconds:.0f}",
-            _values(row),
         )
     return table

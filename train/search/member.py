@@ -29,7 +29,7 @@ from train.run import Run
 from train.search.config import ConstraintsConfig
 from train.search.lease import ALIVE, BEAT_SECONDS, token_of
 from train.search.rows import Outcome
-from train.stopping import JobEnd
+from train.stopping import JobEnd, TerminatedError
 
 OUTCOME, ORDER = "outcome.json", "order.json"
 MEASURED_SECONDS = 2.0
@@ -94,7 +94,10 @@ def trial_session(folder: Path, order: dict[str, Any], until_epoch: int | None, 
     config = load_config(folder / "run.json").model_copy(update={"output": folder})
     constraints = ConstraintsConfig.model_validate(order["constraints"])
     reporter = Watching(constraints, Console(file=sys.stdout, width=120) if group.first else None)
-    job = JobEnd(config.stop.job_end_minutes)
+    try:
+        job = JobEnd(config.stop.job_end_minutes)
+    except ValueError as error:  # it was not so near when the worker began this
+        raise TerminatedError(str(error)) from None
     resume, overwrite = where_it_stands(folder, group)
     run = prepared(config, reporter, group, resume=resume, overwrite=overwrite)
     reporter.run = run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,8 @@ FIXED = ("output", "device", "log", "stop", "fine_tune")
 
 OF_A_DATASET = ("weight", "repeat")
 """What of a data set may differ: all else changes the structures that errors are of."""
+
+COLUMN = re.compile(r"valid/(?P<dataset>[^/]+)/\w+")
 
 Values = dict[str, Any]
 """Of the parameters of one trial, by their names."""
@@ -151,8 +154,20 @@ class Space:
             )
 
 
-def check_validation(config: RunConfig) -> None:
-    """Raise ValueError where trials have nothing to be judged by."""
+def check_validation(config: RunConfig, error: str) -> None:
+    """Raise ValueError where trials have nothing to be judged by.
+
+    Args:
+        config: of the run that trials share.
+        error: `objectives.error`.
+    """
+    names = [dataset.name for dataset in config.dataset]
+    found = COLUMN.fullmatch(error)
+    if error not in {"relative", "valid_loss"} and (found is None or found["dataset"] not in names):
+        raise ValueError(
+            f'objectives.error is {error!r}; it must be "relative", or a column of journal.csv such as'
+            f' "valid/{names[0]}/forces_mae_eV_per_A" or "valid_loss"'
+        )
     for dataset in config.dataset:
         if not dataset.valid and not dataset.held_back:
             raise ValueError(

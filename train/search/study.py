@@ -43,7 +43,7 @@ class Study:
     def __init__(self, search: SearchConfig) -> None:
         self.search, self.folder = search, search.output
         self.space = Space(search)
-        check_validation(self.space.base)
+        check_validation(self.space.base, search.objectives.error)
         if search.sampler.name == "grid":
             self.space.grid()  # a range without a step is told now
         self.lock = lock_of(self.folder / CLAIMS)

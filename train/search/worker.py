@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from train.journal import write_json
 from train.search.curves import StoppingRule, Verdict
@@ -18,7 +18,7 @@ from train.search.processes import LOG, Launcher, Running, Session
 from train.search.rows import Outcome, TrialRow
 from train.search.scores import rows_of
 from train.search.study import Study, read_row, trial_folder, up_to_date, write_row
-from train.stopping import TO_BE_RESUMED
+from train.stopping import TO_BE_RESUMED, JobEnd
 
 OUTCOME, ORDER = "outcome.json", "order.json"
 POLL_SECONDS, IDLE_SECONDS = 0.2, 1.0
@@ -56,26 +56,26 @@ class Worker:
         self.study, self.rule, self.launcher, self.asked, self.tick = study, rule, launcher, asked, tick
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.watch = Watch(study.search.workers.dead_after_seconds)
-        self.job_over = False
+        self.job = JobEnd(study.space.base.stop.job_end_minutes)
 
     def work(self) -> bool:
         """Trials until the study is over (true), or until this worker is asked to stop (false)."""
         while not self._stopping():
             with self.study.locked():
-                held, over = self._next()
-            if held is not None:
-                with held.lease.held():
-                    self._see_to_its_end(held)
+                found = self._next()
+            if isinstance(found, Held):
+                with found.lease.held():
+                    self._see_to_its_end(found)
                     with self.study.locked():
                         self.study.settle()
-            elif over:
+            elif found == "over":
                 return True
             else:
-                self._pause(IDLE_SECONDS)
+                self._pause(IDLE_SECONDS if found == "wait" else 0.0)
         return False
 
     def _stopping(self) -> bool:
-        return bool(self.asked()) or self.job_over
+        return bool(self.asked()) or self.job.near()
 
     def _pause(self, seconds: float) -> None:
         self.tick()
@@ -83,25 +83,34 @@ class Worker:
 
     # which trial
 
-    def _next(self) -> tuple[Held | None, bool]:
-        """The next trial, with the lock of the study held; else whether there will be none."""
+    def _next(self) -> Held | Literal["over", "wait", "again"]:
+        """The next trial, with the lock of the study held; else whether it is worth to wait for one."""
         study = self.study
         study.settle()
-        rows = study.rows()
-        free = {row.number: self.watch.free(trial_folder(study.folder, row.number)) for row in rows if not row.over}
+        rows = [self._left_alone(row) for row in study.rows()]
+        running = any(row.state == "running" for row in rows)
         if study.used_up(rows):
-            return None, all(free[row.number] for row in rows if row.state == "running")
+            return "wait" if running else "over"
         for row in rows:
-            if row.state in {"waiting", "running"} and free[row.number]:
-                return self._hold(row), False
+            if row.state == "waiting":
+                return self._hold(row)
         promoted = self.rule.promote(study.curves(rows))
         if promoted is not None:
             row = next(row for row in rows if row.number == promoted)
             assert row.state == "paused", row
-            return self._hold(row), False
+            return self._hold(row)
         if len(rows) < study.search.budget.trials and (begun := study.proposals.ask(study.space, rows)):
-            return self._hold_new(*begun), False
-        return None, not any(row.state in {"waiting", "running"} for row in rows)
+            return self._hold_new(*begun) or "again"
+        return "wait" if running else "over"
+
+    def _left_alone(self, row: TrialRow) -> TrialRow:
+        """The row of a trial; that of one whose worker is gone waits for another."""
+        folder = trial_folder(self.study.folder, row.number)
+        if row.state != "running" or not self.watch.free(folder):
+            return row
+        waiting = row.model_copy(update={"state": "waiting", "reason": f"its worker {row.worker} is gone"})
+        write_row(folder, waiting)
+        return waiting
 
     def _hold(self, row: TrialRow) -> Held:
         folder = trial_folder(self.study.folder, row.number)
@@ -162,34 +171,32 @@ class Worker:
         try:
             for pid in running.pids:
                 held.lease.add(pid)
-            verdict, code = self._watch_over(running, held, row, until)
+            verdict = self._watch_over(running, held, row, until)
         finally:
             running.kill()
         if held.lease.lost():
             return row
-        outcome = _outcome(folder, code)
+        outcome = _outcome(folder, running.poll() or 0)
         if outcome.exit_code == LOST:
             self.launcher.check()
         return self._after(up_to_date(folder, row, search.objectives.error), outcome, verdict)
 
-    def _watch_over(self, running: Running, held: Held, row: TrialRow, until: int | None) -> tuple[Verdict | None, int]:
-        """Until the session ends: why it was asked to, and its exit code."""
+    def _watch_over(self, running: Running, held: Held, row: TrialRow, until: int | None) -> Verdict | None:
+        """Until the session ends: what was decided meanwhile."""
         verdict: Verdict | None = None
-        seen = len(rows_of(held.folder))
-        asked = False
-        while (code := running.poll()) is None:
-            rows = rows_of(held.folder)
-            if len(rows) > seen and verdict is None:
-                seen = len(rows)
-                if rows[-1]["epoch"] < (until or row.of_epochs):
-                    verdict = self._verdict(row)
+        seen, asked = _last_epoch(held.folder), False
+        while running.poll() is None:
+            epoch = _last_epoch(held.folder)
+            # what is judged at its pause, or is at its end, is not judged before
+            if seen < epoch < (until or row.of_epochs) and verdict is None:
+                seen, verdict = epoch, self._verdict(row)
             if (verdict is not None or self._stopping()) and not asked:
                 running.terminate()
                 asked = True
             if held.lease.lost():
                 running.kill()
             self._pause(POLL_SECONDS)
-        return verdict, code
+        return verdict
 
     def _verdict(self, row: TrialRow) -> Verdict | None:
         """What is to become of a trial that has just been validated; none to go on."""
@@ -218,7 +225,6 @@ class Worker:
             update |= {"state": state, "reason": verdict.reason}
         elif interrupted:
             update |= {"state": "waiting", "reason": "interrupted; a worker will go on with it"}
-            self.job_over = True  # by this worker's signal, or by the end of the job, which is this worker's as well
         elif outcome.kind == "failed":
             update |= self._failed(row, outcome)
         elif outcome.kind == "finished" and (missing := self._missing(row.model_copy(update=update))):
@@ -242,11 +248,19 @@ def _outcome(folder: Path, code: int) -> Outcome:
     """What a session says of itself, or what is left of it."""
     if (folder / OUTCOME).exists():
         return Outcome.model_validate_json((folder / OUTCOME).read_text(encoding="utf-8"))
+    if code == -signal.SIGTERM:  # before it listened to signals
+        return Outcome(kind="interrupted")
     if code < 0:
         killed = " (out of memory, perhaps)" if code == -signal.SIGKILL else ""
         return Outcome(kind="failed", reason=f"ended by {signal.Signals(-code).name}{killed}", exit_code=code)
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return Outcome(kind="failed", reason=lines[-1] if lines else f"exit code {code}", exit_code=code)
+
+
+def _last_epoch(folder: Path) -> int:
+    """That has been validated."""
+    rows = rows_of(folder)
+    return int(rows[-1]["epoch"]) if rows else 0
 
 
 def _one_line(reason: str) -> str:
