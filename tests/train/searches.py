@@ -71,7 +71,12 @@ def search_in(folder: Path) -> Searching:
 def journal_row(epoch: int, error: float, best_epoch: int) -> Row:
     """As a training leaves it, with errors in parts of those of the trivial predictor."""
     valid = {"forces_mae_eV_per_A": error, "trivial_forces_mae_eV_per_A": 1.0, "total_energy_mae_eV": 7.0}
-    known = {"seconds": 10.0 * epoch, "energy_J": 100.0 * epoch, "energy_source": "estimate: a test", "valid_loss": error}
+    known = {
+        "seconds": 10.0 * epoch,
+        "energy_J": 100.0 * epoch,
+        "energy_source": "estimate: a test",
+        "valid_loss": error,
+    }
     return {"epoch": epoch, "step": 4 * epoch, "best_epoch": best_epoch, "valid": {"emt": valid}, **known}
 
 

@@ -175,7 +175,10 @@ def test_a_budget_of_energy(searching: Searching) -> None:
     assert [(row.state, row.epochs) for row in rows] == [("finished", 4), ("paused", 1)]
     assert rows[1].reason == "the budget of 0.45 kJ is used up"
     minutes = search.model_copy(
-        update={"output": search.output.with_name("other"), "budget": search.budget.model_copy(update={"kilojoules": None, "minutes": 0.5})}
+        update={
+            "output": search.output.with_name("other"),
+            "budget": search.budget.model_copy(update={"kilojoules": None, "minutes": 0.5}),
+        }
     )
     rows = worked(minutes, Script(falling))
     assert [(row.state, row.reason) for row in rows] == [("finished", "epochs")]  # the end is not a validation between
@@ -233,7 +236,9 @@ def test_settings_of_a_study_stay(searching: Searching) -> None:
     search = searching(TWO)
     Study(search)
     Study(searching(f"{RATES}[budget]\ntrials = 7\n"))
-    with pytest.raises(ValueError, match=r"was begun with search\.parameter\.0\.high = 0\.01 and is to go on with 0\.1"):
+    with pytest.raises(
+        ValueError, match=r"was begun with search\.parameter\.0\.high = 0\.01 and is to go on with 0\.1"
+    ):
         Study(searching(TWO.replace("1e-2", "1e-1")))
 
 

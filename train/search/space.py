@@ -116,6 +116,9 @@ class Space:
         """That trials may have."""
         named = [parameter for parameter in self.parameters if parameter.key == NAME]
         chosen = [str(choice) for one in named for choice in one.choices or ()]
+        for name in chosen:
+            if name not in BACKBONES:
+                raise ValueError(f"there is no backbone {name!r}{near(name, list(BACKBONES))}")
         return chosen or [self.base.potential.backbone.name]
 
     def _check(self) -> None:
