@@ -59,8 +59,6 @@ def train(  # noqa: PLR0917 - typer: every option is an argument
     (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once. SIGTERM, SIGUSR1 and the near end
     of a Slurm job save the state and end with exit code 75: to be resumed.
 
-    Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200
-
     Several processes share each step: mpiexec -n 4 gfm-ase train run.toml, srun gfm-ase train run.toml, or
     torchrun --nproc-per-node 4 --no-python gfm-ase train run.toml.
     """
@@ -80,14 +78,17 @@ def train(  # noqa: PLR0917 - typer: every option is an argument
             resume, overwrite = loop.where_it_stands(config.output, group)
         how = {"resume": resume, "overwrite": overwrite}
         result = loop.train(config, **how, until_epoch=until_epoch, console=console, group=group)
-    if result.reason == "paused":
-        announce(console, f"Paused after {result.position.epoch} epochs; the same command with --resume goes on.")
-        raise typer.Exit(PAUSED)
     if result.checkpoint is None:
-        announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
-        raise typer.Exit(TO_BE_RESUMED if result.reason == "terminated" else INTERRUPTED)
+        announce(console, _unfinished(result))
+        raise typer.Exit({"paused": PAUSED, "terminated": TO_BE_RESUMED}.get(result.reason, INTERRUPTED))
     console.print(errors_table(result.errors, "Errors on structures held back from training"))
     announce(console, *_ended(result))
+
+
+def _unfinished(result: Any) -> str:
+    epoch = result.position.epoch
+    how = f"Paused after {epoch} epochs" if result.reason == "paused" else f"Stopped in epoch {epoch + 1}"
+    return f"{how}; the same command with --resume goes on."
 
 
 def _ended(result: Any) -> tuple[str, str]:

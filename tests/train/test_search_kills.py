@@ -51,8 +51,10 @@ def wait_for(path: Path, seconds: float = 180) -> None:
 def ended(process: subprocess.Popen[bytes]) -> int:
     # the other end of its standard input must stay open: that is what it lives by
     assert process.stderr is not None
-    said = process.stderr.read().decode()
-    code = process.wait(timeout=300)
+    assert process.stdin is not None
+    with process.stderr, process.stdin:
+        said = process.stderr.read().decode()
+        code = process.wait(timeout=300)
     assert code in {0, 75, -9}, said
     return code
 

@@ -165,7 +165,7 @@ choices = [3, 4]
 [sampler]
 name = "grid"
 """
-    with pytest.raises(ValueError, match="multiple|divi|attention_heads"):
+    with pytest.raises(ValueError, match=r"width|attention_heads"):
         Study(searching(text))
 
 

@@ -67,8 +67,10 @@ class Proposals:
             path = folder / JOURNAL
             backend = storages.journal.JournalFileBackend(str(path), lock_obj=lock_of(path))
             return storages.JournalStorage(backend)
+        # the driver of the extra, which is not the one that SQLAlchemy takes of itself
+        url = self.search.storage.replace("postgresql://", "postgresql+psycopg2://", 1)
         try:
-            return storages.RDBStorage(self.search.storage)
+            return storages.RDBStorage(url)
         except ImportError:
             raise ValueError("storage in PostgreSQL needs its driver: pip install 'gfm-ase[hpo,postgres]'") from None
         except Exception as error:  # SQLAlchemy's, which is imported with it
