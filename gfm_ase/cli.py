@@ -27,6 +27,7 @@ from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
 from gfm_ase.commands.screen import screen
+from gfm_ase.commands.search import search
 from gfm_ase.commands.select import select
 from gfm_ase.commands.training import train
 
@@ -36,6 +37,7 @@ SECONDS_FOR_THE_FIRST = 2.0
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "compare": compare,
+    "search": search,
     "plan": plan,
     "evaluate": evaluate,
     "calibrate": calibrate,

@@ -194,9 +194,22 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ValueError: no such file, no TOML, an unknown key (the nearest one is named), a wrong value; all at once.
     """
-    data = _read(path)
+    data = read_tables(path)
     for override in overrides:
-        _override(data, override)
+        set_value(data, override)
+    return config_of(data, path)
+
+
+def config_of(data: dict[str, Any], path: Path) -> RunConfig:
+    """The configuration in the tables of a run file.
+
+    Args:
+        data: as `read_tables` gives them.
+        path: of the file.
+
+    Raises:
+        ValueError: an unknown key, a wrong value; all at once.
+    """
     try:
         inherit(data, path.parent)
     except ValueError as error:
@@ -216,7 +229,12 @@ def dump_config(config: RunConfig) -> dict[str, Any]:
     return dumped
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a TOML or JSON file, nothing checked.
+
+    Raises:
+        ValueError: no such file, or no TOML or JSON.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -229,8 +247,12 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _override(data: dict[str, Any], text: str) -> None:
-    """Set one value in the tables, in place."""
+def set_value(data: dict[str, Any], text: str) -> None:
+    """Set one value in the tables, in place.
+
+    Raises:
+        ValueError: `text` is no override, or its address leads to no table.
+    """
     address, equals, value = text.partition("=")
     parts = [part.strip() for part in address.split(".")]
     if not equals or not all(parts):

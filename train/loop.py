@@ -29,6 +29,9 @@ WAITED = 0.1
 STOPPED = ("interrupted", "terminated")
 """Reasons to end that a run is to be resumed after, in the order of `train.stopping.Asked`."""
 
+UNFINISHED = (*STOPPED, "paused")
+"""Reasons to end that leave a state and no checkpoint."""
+
 NO_JOB = JobEnd(None)
 
 
@@ -38,6 +41,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    until_epoch: int | None = None,
     group: Group = ALONE,
 ) -> TrainingResult:
     """Train a potential and leave its checkpoint in ``config.output``.
@@ -51,6 +55,7 @@ def train(
         resume: go on from the saved state, to the same numbers as if the run had never stopped.
         overwrite: begin anew in a folder that holds a run.
         console: where to show progress; none is silent.
+        until_epoch: pause after so many epochs, the state saved; the schedule stays that of all of them.
         group: the processes that train together (`train.group.joined`); the first one writes and speaks.
 
     Raises:
@@ -58,9 +63,24 @@ def train(
             that would not be finite.
         SavingError: state or checkpoint could not be written.
     """
-    reporter = Reporter(console if group.first else None)
-    check_folder(config.output, resume=resume, overwrite=overwrite)
+    if until_epoch is not None and until_epoch < 1:
+        raise ValueError(f"until_epoch is {until_epoch}; a run can pause after 1 epoch or more")
     job = JobEnd(config.stop.job_end_minutes)
+    reporter = Reporter(console if group.first else None)
+    run = prepared(config, reporter, group, resume=resume, overwrite=overwrite)
+    result = carry_out(run, job, until_epoch)
+    for dataset in run.datasets:
+        dataset.close()
+    return result
+
+
+def prepared(config: RunConfig, reporter: Reporter, group: Group, *, resume: bool, overwrite: bool) -> Run:
+    """A run in its folder, up to its next step; as `train`.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    check_folder(config.output, resume=resume, overwrite=overwrite)
     with end_when_terminated():
         with reporter.reading() as progress:
             datasets = load_datasets(config, progress, group)
@@ -75,10 +95,7 @@ def train(
         tell_idle(run)
         with reporter.compiling(config.compile), group.one_of_a_host_first():
             warm_up(run)
-    result = carry_out(run, job)
-    for dataset in datasets:
-        dataset.close()
-    return result
+    return run
 
 
 def tell_idle(run: Run) -> None:
@@ -90,7 +107,7 @@ def tell_idle(run: Run) -> None:
         )
 
 
-def carry_out(run: Run, job: JobEnd = NO_JOB) -> TrainingResult:
+def carry_out(run: Run, job: JobEnd = NO_JOB, until_epoch: int | None = None) -> TrainingResult:
     """From where a run stands to its end: epochs, errors, checkpoint; its folder is there.
 
     Raises:
@@ -111,7 +128,7 @@ def _carry_out(run: Run, job: JobEnd) -> TrainingResult:
         run.saver.check()
     try:
         with run.reporter.training(), stop_signals() as signalled:
-            reason = loop(run, lambda: Asked.TERMINATED if job.near() else signalled())
+            reason = loop(run, lambda: Asked.TERMINATED if job.near() else signalled(), until_epoch)
     except TrainingError:
         run.save()  # the step was not taken
         run.saver.check()
@@ -120,14 +137,15 @@ def _carry_out(run: Run, job: JobEnd) -> TrainingResult:
         run.saver.wait()
         if run.journal:
             run.journal.close()
-    result = TrainingResult(None, {}, run.position, reason) if reason in STOPPED else run.finish(reason)
+    result = TrainingResult(None, {}, run.position, reason) if reason in UNFINISHED else run.finish(reason)
     run.saver.check()  # only now: a checkpoint may find room where a state does not
     return result
 
 
-def loop(run: Run, asked: Callable[[], int]) -> str:
+def loop(run: Run, asked: Callable[[], int], until_epoch: int | None = None) -> str:
     """Epochs until one of the reasons to end; each validated, the state saved in between."""
     stop, log, position = run.config.stop, run.config.log, run.position
+    last = min(stop.epochs, until_epoch or stop.epochs)
     position.compiling, _ = run.group.agree(position.compiling, Asked.NO)
     clock = Clock(position.seconds)
 
@@ -140,12 +158,9 @@ def loop(run: Run, asked: Callable[[], int]) -> str:
             return STOPPED[stopped - 1]
         return "max_minutes" if stop.max_minutes and position.seconds > 60 * stop.max_minutes else None
 
-    def out_of_patience() -> bool:
-        return stop.patience is not None and position.worse >= stop.patience
-
     if run.config.fine_tune is not None and not position.steps:
         run.record(run.validate(), 0.0)
-    while position.epoch < stop.epochs and not out_of_patience():
+    while position.epoch < last and not out_of_patience(run):
         began = time.perf_counter()
         if reason := run.train_epoch(pause):
             run.save()
@@ -157,7 +172,20 @@ def loop(run: Run, asked: Callable[[], int]) -> str:
             run.record(run.validate(), time.perf_counter() - began)
         position.epoch, position.batches, position.tally = position.epoch + 1, [], Tally()
     run.save()
-    return "epochs" if position.epoch == stop.epochs else "patience"
+    return why_over(run)
+
+
+def out_of_patience(run: Run) -> bool:
+    """Whether validations have not become better for as long as a run waits."""
+    patience = run.config.stop.patience
+    return patience is not None and run.position.worse >= patience
+
+
+def why_over(run: Run) -> str:
+    """The reason to end of a run that no signal and no clock has ended."""
+    if run.position.epoch >= run.config.stop.epochs:
+        return "epochs"
+    return "patience" if out_of_patience(run) else "paused"
 
 
 class Clock:

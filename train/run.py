@@ -50,7 +50,7 @@ class TrainingResult:
         errors: on the test split (valid where there is none), by data set.
         position: where the run stands, and the joules that it has used.
         reason: why it ended: "epochs", "patience", "max_minutes"; "interrupted" by Ctrl-C; "terminated" by a signal of
-            the scheduler or the near end of its job.
+            the scheduler or the near end of its job; "paused" after the epochs that were asked for.
     """
 
     checkpoint: Path | None

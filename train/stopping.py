@@ -20,6 +20,9 @@ TERMINATIONS = (signal.SIGTERM, signal.SIGUSR1)
 TO_BE_RESUMED = 75
 """Exit code of a run that was terminated, its state saved: EX_TEMPFAIL of sysexits.h, try again later."""
 
+PAUSED = 77
+"""Exit code of a run that has paused after the epochs that were asked for, its state saved."""
+
 
 class Asked(IntEnum):
     """Whether a run was asked to stop, and by whom."""

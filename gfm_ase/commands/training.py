@@ -19,12 +19,21 @@ RESUME = Annotated[
 GO_ON = Annotated[
     bool, typer.Option("--continue", help="--resume where there is a state, else begin: the same command for both.")
 ]
+UNTIL = Annotated[
+    int | None,
+    typer.Option(
+        "--until-epoch",
+        metavar="E",
+        help="Pause after so many epochs, state saved, exit code 77; the schedule stays that of all epochs.",
+        show_default=False,
+    ),
+]
 OVERWRITE = Annotated[
     bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a run; that run is lost.")
 ]
 
 
-def train(
+def train(  # noqa: PLR0917 - typer: every option is an argument
     run_file: Annotated[
         Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, loss, schedule.", show_default=False)
     ],
@@ -41,6 +50,7 @@ def train(
     resume: RESUME = False,
     go_on: GO_ON = False,
     overwrite: OVERWRITE = False,
+    until_epoch: UNTIL = None,
 ) -> None:
     """Train one potential on one or several data sets, each with its own head.
 
@@ -49,15 +59,13 @@ def train(
     (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once. SIGTERM, SIGUSR1 and the near end
     of a Slurm job save the state and end with exit code 75: to be resumed.
 
-    Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200
-
     Several processes share each step: mpiexec -n 4 gfm-ase train run.toml, srun gfm-ase train run.toml, or
     torchrun --nproc-per-node 4 --no-python gfm-ase train run.toml.
     """
     from train import loop
     from train.config import load_config
     from train.group import joined
-    from train.stopping import TO_BE_RESUMED
+    from train.stopping import PAUSED, TO_BE_RESUMED
 
     if resume + overwrite + go_on > 1:
         raise ValueError(
@@ -68,12 +76,19 @@ def train(
         console = Console(quiet=not group.first)
         if go_on:
             resume, overwrite = loop.where_it_stands(config.output, group)
-        result = loop.train(config, resume=resume, overwrite=overwrite, console=console, group=group)
+        how = {"resume": resume, "overwrite": overwrite}
+        result = loop.train(config, **how, until_epoch=until_epoch, console=console, group=group)
     if result.checkpoint is None:
-        announce(console, f"Stopped in epoch {result.position.epoch + 1}; the same command with --resume goes on.")
-        raise typer.Exit(TO_BE_RESUMED if result.reason == "terminated" else INTERRUPTED)
+        announce(console, _unfinished(result))
+        raise typer.Exit({"paused": PAUSED, "terminated": TO_BE_RESUMED}.get(result.reason, INTERRUPTED))
     console.print(errors_table(result.errors, "Errors on structures held back from training"))
     announce(console, *_ended(result))
+
+
+def _unfinished(result: Any) -> str:
+    epoch = result.position.epoch
+    how = f"Paused after {epoch} epochs" if result.reason == "paused" else f"Stopped in epoch {epoch + 1}"
+    return f"{how}; the same command with --resume goes on."
 
 
 def _ended(result: Any) -> tuple[str, str]:

@@ -170,9 +170,9 @@ def test_evaluate(here: Path) -> None:
     assert "Errors: errors.json\nPlot: parity.png\n" in told
     errors = json.loads((here / "errors.json").read_text())
     stored = read_manifest("model.safetensors").heads["emt"].test_errors
-    assert errors["emt"].keys() == stored.keys()
-    for name, value in errors["emt"].items():
-        assert value == pytest.approx(stored[name], rel=1e-4, abs=1e-9), name
+    for name, value in stored.items():
+        assert errors["emt"][name] == pytest.approx(value, rel=1e-4, abs=1e-9), name
+    assert all("coverage" in name or "spearman" in name for name in errors["emt"].keys() - stored.keys())
     assert (here / "parity.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,34 @@
+"""A run that pauses after an epoch is, bit for bit, the run that did not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from train.config import RunConfig
+from train.journal import read_journal
+from train.loop import train
+
+MakeConfig = Callable[..., RunConfig]
+
+
+def test_a_pause_changes_nothing(make_config: MakeConfig) -> None:
+    whole, paused = make_config("whole"), make_config("paused")
+    train(whole)
+    for epoch, resume in ((1, False), (3, True), (3, True)):
+        result = train(paused, until_epoch=epoch, resume=resume)
+        assert (result.reason, result.position.epoch, result.checkpoint) == ("paused", epoch, None)
+    assert train(paused, resume=True).reason == "epochs"
+    for name in ("model.safetensors", "state.safetensors"):
+        one, other = load_file(whole.output / name), load_file(paused.output / name)
+        assert all(torch.equal(one[tensor], other[tensor]) for tensor in one)
+    losses = [[row["valid_loss"] for row in read_journal(one.output / "journal.jsonl")] for one in (whole, paused)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 4
+
+
+def test_a_pause_after_the_end_is_none(make_config: MakeConfig) -> None:
+    assert train(make_config(), until_epoch=9).reason == "epochs"
+    with pytest.raises(ValueError, match="until_epoch is 0; a run can pause after 1 epoch or more"):
+        train(make_config("other"), until_epoch=0)
