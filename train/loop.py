@@ -115,10 +115,10 @@ def carry_out(run: Run, job: JobEnd = NO_JOB, until_epoch: int | None = None) ->
         SavingError: the state at the end could not be written; the checkpoint is there if the end was not a stop.
     """
     with closing(run.meter):
-        return _carry_out(run, job)
+        return _carry_out(run, job, until_epoch)
 
 
-def _carry_out(run: Run, job: JobEnd) -> TrainingResult:
+def _carry_out(run: Run, job: JobEnd, until_epoch: int | None) -> TrainingResult:
     config = run.config
     if run.group.first:
         write_json(config.output / "config.json", dump_config(config))

@@ -290,8 +290,9 @@ class Run:
             "energy": self.position.energy.record(),
             "reason": reason,
         }
-        told = self.reporter, self.group
-        exported = with_uncertainty(self.averaged, self.config, self.datasets, self.evaluate, told)
+        exported = with_uncertainty(
+            self.averaged, self.config, self.datasets, self.evaluate, (self.reporter, self.group)
+        )
         path = self.config.output / MODEL
         if self.group.first:
             needed = sum(value.nbytes for value in exported.state_dict().values())

@@ -91,16 +91,20 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_there_are_the_commands_promised() -> None:
     assert sorted(COMMANDS) == [
         "analyse",
+        "calibrate",
         "compare",
         "doctor",
         "evaluate",
         "export",
         "inspect",
+        "label",
         "md",
         "neb",
         "plan",
         "relax",
         "screen",
+        "search",
+        "select",
         "train",
     ]
     told = run("--help")
