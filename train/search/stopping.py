@@ -55,9 +55,11 @@ class Together:
         return min((pause for pause in found if pause is not None), default=None)
 
     def judge(self, curve: Curve, others: Sequence[Curve]) -> Verdict:
-        """The strictest one; an ended trial is not paused, for it is of no use to halving any more."""
+        """The strictest one; a trial that would be promoted at once does not pause."""
         verdicts = [rule.judge(curve, others) for rule in self.rules]
         strictest = max(verdicts, key=lambda verdict: STRICTNESS[verdict.kind])
+        if strictest.kind == "pause" and self.promote([*others, replace(curve, state="paused")]) == curve.trial:
+            return Verdict("go_on", f"{strictest.reason}; it may reach the front all the same")
         reasons = [verdict.reason for verdict in verdicts if verdict.kind == strictest.kind and verdict.reason]
         return replace(strictest, reason="; ".join(reasons))
 
@@ -75,15 +77,21 @@ class Together:
         return None
 
 
-def rule_of(config: StoppingConfig) -> StoppingRule:
-    """The rule that a search asks."""
+def rule_of(config: StoppingConfig, trials: int | None = None) -> StoppingRule:
+    """The rule that a search asks.
+
+    Args:
+        config: settings.
+        trials: that the study will have, where that is known: when all have begun, extrapolation takes on those that
+            halving has left paused and that may reach the front all the same.
+    """
     rules: list[StoppingRule] = [Finite()]
     if config.limits is not None:
         rules.append(Limits(config.limits))
     if config.patience is not None:
         rules.append(Patience(config.patience))
-    if config.extrapolation is not None:
-        rules.append(Extrapolation(config.extrapolation))
     if config.halving is not None:
         rules.append(Halving(config.halving))
+    if config.extrapolation is not None:
+        rules.append(Extrapolation(config.extrapolation, trials))
     return Together(rules)
