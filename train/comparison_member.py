@@ -28,7 +28,8 @@ from train.evaluation import predict
 from train.journal import write_json
 from train.loop import carry_out, make_folder
 from train.progress import Reporter
-from train.run import STATE, Run, TrainingResult
+from train.result import TrainingResult
+from train.run import STATE, Run
 from train.warm_up import warm_up
 
 MEMBER, PROGRESS, RESULT, FAILURE = "member.json", "progress.json", "result.json", "failure.json"

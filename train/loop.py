@@ -18,7 +18,8 @@ from train.group import ALONE, Group
 from train.guard import TrainingError
 from train.journal import write_json
 from train.progress import Reporter
-from train.run import MODEL, STATE, Run, TrainingResult
+from train.result import TrainingResult
+from train.run import MODEL, STATE, Run
 from train.state import Tally
 from train.stopping import Asked, JobEnd, end_when_terminated, stop_signals
 from train.warm_up import warm_up

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -31,6 +29,7 @@ from train.layout import Layout
 from train.learner import AdaptedStep, Learner
 from train.optimizer import Optimizer, learning_rate
 from train.progress import Reporter
+from train.result import TrainingResult
 from train.sampling import Loader
 from train.saving import Saver, writing
 from train.shared_step import Shared, shared_step
@@ -39,24 +38,6 @@ from train.state import Position, RunState, check_same_run, load_state, restore
 from train.tasks import with_labels
 
 STATE, MODEL = "state.safetensors", "model.safetensors"
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run has left.
-
-    Attributes:
-        checkpoint: the potential's file; none where the run was stopped before its end.
-        errors: on the test split (valid where there is none), by data set.
-        position: where the run stands, and the joules that it has used.
-        reason: why it ended: "epochs", "patience", "max_minutes"; "interrupted" by Ctrl-C; "terminated" by a signal of
-            the scheduler or the near end of its job; "paused" after the epochs that were asked for.
-    """
-
-    checkpoint: Path | None
-    errors: dict[str, dict[str, float]]
-    position: Position
-    reason: str
 
 
 class Run:

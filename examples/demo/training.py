@@ -15,7 +15,7 @@ from train.evaluation import Predictions, predict
 from train.loop import train
 from train.progress import Reporter
 from train.reading import read_frames
-from train.run import TrainingResult
+from train.result import TrainingResult
 
 RUN_FILE = Template("""\
 # What the demo trains; the same by hand: gfm-ase train run.toml --overwrite

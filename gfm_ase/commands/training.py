@@ -57,10 +57,10 @@ def train(  # noqa: PLR0917 - typer: every option is an argument
     Leaves in the folder `output` of the run file: model.safetensors (the checkpoint), errors.json (on the test splits),
     journal.csv and journal.jsonl (how it went), config.json and environment.json (what made it), and state.safetensors
     (to resume from). Ctrl-C saves the state and ends; a second Ctrl-C ends at once. SIGTERM, SIGUSR1 and the near end
-    of a Slurm job save the state and end with exit code 75: to be resumed.
+    of a Slurm job save the state and end with exit code 75: to be resumed. Several processes share each step.
 
-    Several processes share each step: mpiexec -n 4 gfm-ase train run.toml, srun gfm-ase train run.toml, or
-    torchrun --nproc-per-node 4 --no-python gfm-ase train run.toml.
+    Example: gfm-ase train run.toml --set optimizer.learning_rate=1e-3 --set stop.epochs=200 (mpiexec -n 4 gfm-ase ...,
+    srun gfm-ase ..., torchrun --nproc-per-node 4 --no-python gfm-ase ...)
     """
     from train import loop
     from train.config import load_config

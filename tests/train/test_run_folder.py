@@ -17,7 +17,7 @@ from potentials.checkpoint import load_checkpoint
 from train.config import RunConfig, load_config
 from train.journal import read_journal
 from train.loop import train
-from train.run import TrainingResult
+from train.result import TrainingResult
 
 MakeConfig = Callable[..., RunConfig]
 
