@@ -23,8 +23,10 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.machine import Timing, describe
+from potentials.allocator import keep_freed_memory
 from potentials.backbones import BACKBONES
 from potentials.compiled import CompiledPotential
+from potentials.ensemble import AnyPotential, Ensemble
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential, PotentialConfig
 from potentials.structures import graph_from_atoms
@@ -62,14 +64,29 @@ def with_uncertainty(potential: Potential) -> Potential:
     return known.eval().requires_grad_(requires_grad=False)
 
 
-WAYS: dict[str, Callable[[Potential], Potential]] = {
+def ensemble(potential: Potential) -> Ensemble:
+    """Eight of this architecture, of eight seeds."""
+    members = [Potential(potential.config, seed=seed) for seed in range(8)]
+    return Ensemble([member.eval().requires_grad_(requires_grad=False) for member in members])
+
+
+def branches(potential: Potential) -> Ensemble:
+    """Eight heads on one backbone."""
+    heads = tuple(f"branch-{number}" for number in range(8))
+    whole = Potential(potential.config.model_copy(update={"heads": heads}), seed=0)
+    return Ensemble([whole.only(head).renamed(("emt",)) for head in heads])
+
+
+WAYS: dict[str, Callable[[Potential], AnyPotential]] = {
     "single": lambda potential: potential,
     "+ last layer": with_uncertainty,
+    "8 members": ensemble,
+    "8 branches": branches,
 }
 """What is compared: name, and what is made of a single potential. The first is what the others are compared with."""
 
 
-def ready(potential: Potential, mode: str, graph: AtomicGraph) -> Call | None:
+def ready(potential: AnyPotential, mode: str, graph: AtomicGraph) -> Call | None:
     """A call that evaluates the graph in a mode; none where the backbone has no tables."""
     evaluate: Callable[[AtomicGraph], object]
     if mode == "compiled":
@@ -108,6 +125,7 @@ def main(
     """Print the table."""
     console = Console()
     torch.set_num_threads(threads)
+    keep_freed_memory()
     console.print(describe())
     table = Table("backbone", "mode", *(f"{way}, ms (fastest)" for way in WAYS), *(f"× {way}" for way in [*WAYS][1:]))
     modes = MODES if compiled else MODES[:-1]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gfm_ase.loading import Loaded, check_elements_known, choose_dtype, choose_head, load, load_export
 from gfm_ase.uncertain import Evaluate, Uncertainties
+from potentials.allocator import keep_freed_memory
 from potentials.compiled import CompiledPotential
 from potentials.devices import choose_device
 from potentials.ensemble import AnyPotential
@@ -222,6 +223,7 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     def evaluator(self) -> Evaluate:
         """What answers, a function of graphs: tables and compiled code are made at the first call."""
         if self._evaluate is None:
+            keep_freed_memory()
             if self._export is not None:  # a copy, or in another process
                 return self._use(load_export(self._export))
             self._evaluate = self.uncertainties.of(self._function(self._tables() or self.potential))

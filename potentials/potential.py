@@ -178,6 +178,19 @@ class Potential(nn.Module):
         part.load_state_dict(state, strict=True)
         return part.train(self.training)
 
+    def renamed(self, heads: Sequence[str]) -> Potential:
+        """A potential of the same branches under other names, in their order, sharing nothing with this one."""
+        assert len(heads) == len(self.heads)
+        other = Potential(self.config.model_copy(update={"heads": tuple(heads)})).to(self.device, self.dtype)
+        # names of tensors have those of branches between dots, after the word
+        names = {f".branches.{old}.": f".branches.{new}." for old, new in zip(self.heads, heads, strict=True)}
+        state = {}
+        for name, value in self.state_dict().items():
+            old = next((part for part in names if part in f".{name}"), None)
+            state[name if old is None else f".{name}".replace(old, names[old])[1:]] = value
+        other.load_state_dict(state, strict=True)
+        return other.train(self.training)
+
     def tabulated(self, fewest: int = FEWEST_KNOTS) -> Potential | None:
         """A copy whose radial functions are tables of so many knots or more; none where the backbone has none.
 

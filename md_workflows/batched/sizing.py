@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from potentials.allocator import release_freed_memory
+
 GROWTH = 2.0
 WORTH = 1.05
 """A call twice as large is kept where it gets this much more done in a second."""
@@ -124,6 +126,7 @@ class MemoryMeter:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = float(torch.cuda.memory_allocated(self._device))
         else:
+            release_freed_memory()  # else what this call needs again would not be seen
             self._before, self._peak = resident_bytes("VmRSS"), resident_bytes("VmHWM")
         return self
 
