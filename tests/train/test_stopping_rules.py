@@ -133,3 +133,25 @@ def test_settings_are_checked() -> None:
     ):
         with pytest.raises(ValidationError):
             StoppingConfig.model_validate(wrong)
+
+
+@dataclass
+class InFavour(Against):
+    """A rule that takes on whichever of its trials is paused."""
+
+    def judge(self, curve: Curve, others: Sequence[Curve]) -> Verdict:
+        return Verdict("go_on")
+
+    def promote(self, curves: Sequence[Curve]) -> int | None:
+        return next((one.trial for one in curves if one.trial in self.trials and one.state == "paused"), None)
+
+
+def test_a_trial_that_would_be_taken_on_at_once_does_not_pause() -> None:
+    halving = rule_of(StoppingConfig(halving=HalvingConfig())).rules[1]  # type: ignore[attr-defined]
+    better = curve(1.0, trial=1, state="paused")
+    verdict = Together([halving, InFavour((0,))]).judge(curve(2.0), [better])
+    told = "epoch 1: error 2 is number 2 of 2, of which 1 go on by now"
+    # the better one is promoted before it
+    assert (verdict.kind, verdict.reason) == ("pause", told)
+    verdict = Together([InFavour((0,)), halving]).judge(curve(2.0), [better])
+    assert (verdict.kind, verdict.reason) == ("go_on", f"{told}; it may reach the front all the same")
