@@ -1,7 +1,4 @@
-"""Active learning: dynamics with the potential, the structures worth a label, labels by EMT, and training goes on.
-
-Beside it as many are chosen at random. Most dynamics are of the perfect crystal; all kinds count alike in the test.
-"""
+"""Active learning: dynamics with a potential, frames worth a label, labels by EMT, training goes on; random beside it."""
 
 from pathlib import Path
 
@@ -32,8 +29,7 @@ MORE = 'stop.epochs = 30\nfine_tune.start_from = "{checkpoint}"'
 def structure(kind: str, rng: np.random.Generator) -> Atoms:
     """Seven or eight atoms, not yet at rest."""
     atoms = bulk("Cu", a=3.85 if kind in {"alloy", "stretched"} else 3.61, cubic=True) * (2, 1, 1)
-    if kind == "slab":
-        atoms.cell[0] *= 2
+    atoms.cell[0] *= 2 if kind == "slab" else 1
     if kind == "alloy":
         atoms.symbols[rng.permutation(8)[:4]] = "Au"
     del atoms[[0] if kind == "vacancy" else []]
@@ -48,8 +44,9 @@ def labelled(name: str, atoms: list[Atoms]) -> str:
 
 def trained(name: str, files: list[str], more: str) -> tuple[Path, int]:
     """A checkpoint that has learnt the files, and its error, meV/Å; `more` of the run file."""
-    (HERE / f"{name}.toml").write_text(more + RUN.format(name=name, files=files))
-    result = train(load_config(HERE / f"{name}.toml"), overwrite=True)
+    run_file = HERE / f"{name}.toml"
+    run_file.write_text(more + RUN.format(name=name, files=files))
+    result = train(load_config(run_file), overwrite=True)
     return HERE / name / "model.safetensors", round(1e3 * result.errors["emt"]["forces_mae_eV_per_A"])
 
 
@@ -57,18 +54,17 @@ def chosen(name: str, by: str, checkpoint: Path, files: list[str]) -> list[Atoms
     """Some of the frames of dynamics with the checkpoint."""
     calculator, rng = GFMCalculator(checkpoint), np.random.default_rng(len(files))
     starts = [structure(kind, rng) for kind, share in SHARES.items() for _ in range(share)]
-    hot = [Langevin(temperature_K=600, seed=seed) for seed in range(len(starts))]
+    hot = (Langevin(temperature_K=600, seed=seed) for seed in range(len(starts)))
     settings = [MDSettings(ensemble=one, velocity_seed=one.seed, steps=100, timestep_fs=4) for one in hot]
     list(run_md_many(starts, settings, calculator=calculator, files=HERE / name, on_existing="overwrite"))
     paths = sorted((HERE / name).glob("[0-9]?????.extxyz"))
     describer = ModelDescriber(calculator.potential, calculator.evaluator(), calculator.batch_model().check)
-    known = read_structures([HERE / file for file in files])
-    selection = select(read_structures(paths), CHOSEN, SelectionSettings(by=by), describer=describer, known=known)
-    return selection.chosen_of(read_structures(paths))
+    settled = {"describer": describer, "known": read_structures([HERE / file for file in files])}
+    return select(read_structures(paths), CHOSEN, SelectionSettings(by=by), **settled).chosen_of(read_structures(paths))
 
 
 def main() -> None:
-    """A few labels, then rounds of more, chosen in two ways."""
+    """A few labels, then rounds of more, chosen in two ways: most dynamics are of the crystal, all kinds are tested."""
     HERE.mkdir(exist_ok=True)
     rng, last = np.random.default_rng(0), {}
     begin = labelled("start", [structure(kind, rng) for kind in ["crystal"] * 18 + ["alloy"] * 2])
@@ -76,7 +72,7 @@ def main() -> None:
     first = trained("first", [begin], "stop.epochs = 80")
     for by in ("random", "both"):
         (checkpoint, last[by]), files = first, [begin]
-        print(f"{by}: {last[by]} meV/Å with {len(files)} file of 20")
+        print(f"{by}: {last[by]} meV/Å at first")
         for turn in range(3):
             files.append(labelled(f"{by}{turn}", chosen(f"{by}{turn}_md", by, checkpoint, files)))
             checkpoint, last[by] = trained(f"{by}{turn}_run", files, MORE.format(checkpoint=checkpoint.resolve()))

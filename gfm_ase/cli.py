@@ -18,6 +18,7 @@ from gfm_ase.commands.analyse import analyse
 from gfm_ase.commands.calibration import calibrate
 from gfm_ase.commands.compare import compare
 from gfm_ase.commands.doctor import doctor
+from gfm_ase.commands.ensemble import ensemble
 from gfm_ase.commands.evaluation import evaluate
 from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "compare": compare,
     "search": search,
+    "ensemble": ensemble,
     "plan": plan,
     "evaluate": evaluate,
     "calibrate": calibrate,

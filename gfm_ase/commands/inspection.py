@@ -25,7 +25,7 @@ def inspect(
     from potentials.checkpoint import load_checkpoint, read_manifest
 
     manifest = read_manifest(checkpoint)
-    parameters = sum(value.numel() for value in load_checkpoint(checkpoint)[0].parameters()) if check else None
+    parameters = _parameters(load_checkpoint(checkpoint)[0]) if check else None
     console = Console()
     if as_json:
         console.print_json(manifest.model_dump_json())
@@ -37,6 +37,14 @@ def inspect(
         console.print(errors_table(errors, "Errors on structures held back from training"))
 
 
+def _parameters(potential: Any) -> int:
+    """Weights that were learnt; those of an ensemble are of all members."""
+    from potentials.ensemble import Ensemble
+
+    members = potential.members() if isinstance(potential, Ensemble) else [potential]
+    return sum(value.numel() for member in members for value in member.parameters())
+
+
 def _summary(path: Path, manifest: Any, parameters: int | None) -> Table:
     backbone = manifest.potential.backbone.model_dump()
     table = Table(show_header=False, box=None, title=str(path), title_justify="left")
@@ -44,6 +52,11 @@ def _summary(path: Path, manifest: Any, parameters: int | None) -> Table:
     table.add_row(
         "backbone", f"{backbone.pop('name')} ({', '.join(f'{key} {value}' for key, value in backbone.items())})"
     )
+    if manifest.members:
+        table.add_row("ensemble of", ", ".join(member.name for member in manifest.members))
+        backbones = {member.potential.backbone.name for member in manifest.members}
+        table.add_row("their backbones", ", ".join(sorted(backbones)))
+    table.add_row("uncertainties", _uncertainties(manifest))
     table.add_row("cutoff", f"{manifest.cutoff:g} Å")
     table.add_row("dtype", f"{manifest.dtype}, energies summed in float64")
     table.add_row("charge and spin", "yes" if manifest.potential.charge_and_spin else "no")
@@ -61,6 +74,14 @@ def _summary(path: Path, manifest: Any, parameters: int | None) -> Table:
         table.add_row("parameters", f"{parameters:,}")
         table.add_row("golden structures", f"{len(manifest.golden)}, computed again: they agree")
     return table
+
+
+def _uncertainties(manifest: Any) -> str:
+    by = "ensemble" if manifest.members else "last layer" if manifest.potential.last_layer else ""
+    if not by:
+        return "none: see gfm-ase calibrate"
+    calibrated = ", ".join(manifest.calibration)
+    return f"by the {by}, {f'calibrated for {calibrated}' if calibrated else 'standard deviations, not calibrated'}"
 
 
 def _output(output: Any) -> str:

@@ -94,6 +94,7 @@ def test_there_are_the_commands_promised() -> None:
         "calibrate",
         "compare",
         "doctor",
+        "ensemble",
         "evaluate",
         "export",
         "inspect",
