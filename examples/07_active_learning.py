@@ -1,4 +1,4 @@
-"""Active learning: dynamics with a potential, frames worth a label, labels by EMT, training goes on; random beside it."""
+"""Active learning: dynamics with a potential, frames worth a label, labels by EMT, training goes on; and at random."""
 
 from pathlib import Path
 
@@ -59,8 +59,8 @@ def chosen(name: str, by: str, checkpoint: Path, files: list[str]) -> list[Atoms
     list(run_md_many(starts, settings, calculator=calculator, files=HERE / name, on_existing="overwrite"))
     paths = sorted((HERE / name).glob("[0-9]?????.extxyz"))
     describer = ModelDescriber(calculator.potential, calculator.evaluator(), calculator.batch_model().check)
-    settled = {"describer": describer, "known": read_structures([HERE / file for file in files])}
-    return select(read_structures(paths), CHOSEN, SelectionSettings(by=by), **settled).chosen_of(read_structures(paths))
+    more = {"describer": describer, "known": read_structures([HERE / file for file in files])}
+    return select(read_structures(paths), CHOSEN, SelectionSettings(by=by), **more).chosen_of(read_structures(paths))
 
 
 def main() -> None:

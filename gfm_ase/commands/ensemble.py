@@ -158,15 +158,8 @@ def _errors(manifest: Any) -> dict[str, dict[str, float]]:
 def errors_beside(own: dict[str, dict[str, float]], of_members: dict[str, dict[str, dict[str, float]]]) -> Table:
     """Mean absolute errors of an ensemble and of its members on the test splits."""
     table = Table(title="Mean absolute errors on the test splits", title_justify="left")
-    columns = [
-        ("head", "left"),
-        ("quantity", "left"),
-        ("ensemble", "right"),
-        ("best member", "right"),
-        ("mean", "right"),
-    ]
-    for name, justify in columns:
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich knows literals alone
+    for name in ("head", "quantity", "ensemble", "best member", "mean"):
+        table.add_column(name, justify="left" if name in {"head", "quantity"} else "right")
     for head, found in own.items():
         for name, label, unit, factor in ROWS:
             key = f"{name}_mae_{unit}"
