@@ -44,7 +44,6 @@ template <class T> struct Coupling {
 template <class T> struct Scratch {
     std::vector<T> factors, products; // [pairs], [q, block]
     std::vector<T> radial, slope;     // [paths, channels] where a kernel asks for them
-    std::vector<T> reversed;          // factors of the reversed edge, likewise
     Scratch(const Coupling<T> &c) : factors(c.n_pairs), products(c.n_q * 64) {}
 };
 

@@ -65,63 +65,51 @@ struct Members {
     int64_t count, table;
 };
 
-// Whether a member's numbers of an edge are those of the member before; then what follows from them need not be made anew.
-template <class T> bool repeated(const T *here, int64_t apart, int64_t member, int size) {
-    return member && !std::memcmp(here, here - apart, size_t(size) * sizeof(T));
-}
-
 template <class T>
-void spline_out(Edges<T> g, const Coupling<T> &c, Spline<T> spline, Members members, const T *distance, const T *left,
+void spline_out(Edges<T> g, const Coupling<T> &c, Spline<T> all, Members members, const T *distance, const T *left,
                 const T *right, T *out) {
     const int channels = int(g.channels), size = c.n_paths * channels;
     const int64_t n_edges = g.starts[g.n_atoms], lefts = int64_t(c.n_left) * channels, outs = int64_t(c.n_out) * channels;
-    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
+    // a member after the other: the rows of its table stay near
+    in_parallel<T>(members.count * g.n_atoms, g.threads, c, [&](int64_t which, Scratch<T> &scratch) {
         scratch.radial.resize(size);
-        T *radial = scratch.radial.data();
-        for (int64_t m = 0; m < members.count; ++m) {
-            T *sum = out + (m * g.n_atoms + atom) * outs;
-            std::fill(sum, sum + outs, T(0));
+        const int64_t member = which / g.n_atoms, atom = which % g.n_atoms;
+        const Spline<T> spline = all.of(member * members.table);
+        T *sum = out + which * outs, *radial = scratch.radial.data();
+        std::fill(sum, sum + outs, T(0));
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+            const int64_t here = member * n_edges + edge;
+            interpolate<T>(spline, distance[here], size, radial, nullptr);
+            right_factors(c, right + here * c.n_right, scratch.factors.data());
+            add_edge(c, radial, left + (member * g.n_atoms + g.neighbour[edge]) * lefts, channels, scratch, sum);
         }
-        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge)
-            for (int64_t m = 0; m < members.count; ++m) {
-                const int64_t here = m * n_edges + edge;
-                interpolate<T>(spline.of(m * members.table), distance[here], size, radial, nullptr);
-                const T *r = right + here * c.n_right;
-                if (!repeated(r, n_edges * c.n_right, m, c.n_right)) right_factors(c, r, scratch.factors.data());
-                const T *l = left + (m * g.n_atoms + g.neighbour[edge]) * lefts;
-                add_edge(c, radial, l, channels, scratch, out + (m * g.n_atoms + atom) * outs);
-            }
     });
 }
 
 // All first derivatives at once. `left_grad` may be absent: where the features do not depend on positions.
 template <class T>
-void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> spline, Members members, const T *distance, const T *left,
+void spline_gradients(Edges<T> g, const Coupling<T> &c, Spline<T> all, Members members, const T *distance, const T *left,
                       const T *right, const T *out_grad, T *distance_grad, T *left_grad, T *right_grad) {
     const int channels = int(g.channels), size = c.n_paths * channels;
     const int64_t n_edges = g.starts[g.n_atoms], lefts = int64_t(c.n_left) * channels, outs = int64_t(c.n_out) * channels;
-    in_parallel<T>(g.n_atoms, g.threads, c, [&](int64_t atom, Scratch<T> &scratch) {
-        scratch.radial.resize(size), scratch.slope.resize(size), scratch.reversed.resize(scratch.factors.size());
+    in_parallel<T>(members.count * g.n_atoms, g.threads, c, [&](int64_t which, Scratch<T> &scratch) {
+        scratch.radial.resize(size), scratch.slope.resize(size);
+        const int64_t member = which / g.n_atoms, atom = which % g.n_atoms;
+        const Spline<T> spline = all.of(member * members.table);
+        T *pulled = left_grad ? left_grad + which * lefts : nullptr;
         T *radial = scratch.radial.data(), *slope = scratch.slope.data();
-        for (int64_t m = 0; left_grad && m < members.count; ++m) {
-            T *pulled = left_grad + (m * g.n_atoms + atom) * lefts;
-            std::fill(pulled, pulled + lefts, T(0));
+        if (pulled) std::fill(pulled, pulled + lefts, T(0));
+        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge) {
+            const int64_t here = member * n_edges + edge, other = member * g.n_atoms + g.neighbour[edge];
+            const T *l = left + other * lefts, *own = out_grad + which * outs;
+            interpolate<T>(spline, distance[here], size, radial, slope);
+            right_factors(c, right + here * c.n_right, scratch.factors.data());
+            distance_grad[here] = along_radial(c, own, l, slope, channels, scratch);
+            pull_right(c, own, radial, l, channels, scratch, right_grad + here * c.n_right);
+            if (!pulled) continue;
+            right_factors(c, right + (member * n_edges + g.reverse[edge]) * c.n_right, scratch.factors.data());
+            pull_left(c, out_grad + other * outs, radial, channels, scratch, pulled);
         }
-        for (int64_t edge = g.starts[atom]; edge < g.starts[atom + 1]; ++edge)
-            for (int64_t m = 0; m < members.count; ++m) {
-                const int64_t here = m * n_edges + edge, there = m * n_edges + g.reverse[edge];
-                const int64_t own = m * g.n_atoms + atom, other = m * g.n_atoms + g.neighbour[edge];
-                interpolate<T>(spline.of(m * members.table), distance[here], size, radial, slope);
-                const T *r = right + here * c.n_right, *back = right + there * c.n_right, *l = left + other * lefts;
-                right_factors(c, r, scratch.factors.data()); // spent by `pull_right`
-                distance_grad[here] = along_radial(c, out_grad + own * outs, l, slope, channels, scratch);
-                pull_right(c, out_grad + own * outs, radial, l, channels, scratch, right_grad + here * c.n_right);
-                if (!left_grad) continue;
-                if (!repeated(back, n_edges * c.n_right, m, c.n_right)) right_factors(c, back, scratch.reversed.data());
-                std::swap(scratch.factors, scratch.reversed);
-                pull_left(c, out_grad + other * outs, radial, channels, scratch, left_grad + own * lefts);
-                std::swap(scratch.factors, scratch.reversed);
-            }
     });
 }
 
