@@ -103,7 +103,7 @@ def test_it_is_a_loop_over_its_members(name: str, dtype: torch.dtype) -> None:
     ensemble = Ensemble(members)
     assert [type(part) for part in ensemble.parts] == [Stack]
     require_as_loop(members, ensemble, graph, ROUNDING[dtype])
-    assert float(ensemble(graph)["uncertainty"].min()) > 100 * ROUNDING[dtype], "members that differ"
+    assert float(ensemble(graph)["uncertainty"].min()) > 10 * ROUNDING[dtype], "members that differ"
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -220,7 +220,8 @@ def test_members_come_out_as_they_went_in(name: str) -> None:
         assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
         assert not any(value.is_meta for value in [*found.parameters(), *found.buffers()])
         with torch.no_grad():
-            assert torch.equal(found(graphs()[0])["forces"], member(graphs()[0])["forces"])
+            still = copy.deepcopy(member).requires_grad_(requires_grad=False)  # weights at rest have kernels of their own
+            assert torch.equal(found(graphs()[0])["forces"], still(graphs()[0])["forces"])
 
 
 def test_what_went_in_is_left_alone() -> None:
@@ -332,7 +333,8 @@ def test_what_makes_no_ensemble(members: list[Potential], told: str) -> None:
 
 
 WITHOUT_WEIGHTS = sorted(
-    set(CONTRACT) - {"elements", "references", "charge_and_spin", "weight_gradients", "symmetric_sites"}
+    set(CONTRACT)
+    - {"elements", "references", "charge_and_spin", "weight_gradients", "symmetric_sites", "isolated_atoms"}
 )
 """The others change or differentiate weights of the potential, which an ensemble keeps in its stacks."""
 
@@ -346,7 +348,12 @@ def subject(kind: str) -> PotentialUnderTest:
     return PotentialUnderTest(ensemble, TOLERANCES[torch.float64], max(one.energy_scale for one in lively))
 
 
-@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+LONG = {"every_neighbour_counts"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in WITHOUT_WEIGHTS]
+)
 def test_physics_contract(name: str) -> None:
     CONTRACT[name](subject("alike"))
 
