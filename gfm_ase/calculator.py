@@ -273,8 +273,10 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             stress = computed["stress"][0].cpu().numpy()
             if np.isfinite(stress).all():
                 results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
-        told = self.uncertainties.results(computed, stress="stress" in results) if self.of_energies else {}
-        return {**results, **told}
+        if not self.of_energies:
+            return results
+        there = {"forces": not self.direct, "stress": "stress" in results}
+        return {**results, **self.uncertainties.results(computed, **there)}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and other processes: everything but what each makes for itself, tables and compiled functions."""

@@ -13,6 +13,9 @@ from potentials.ensemble import AnyPotential
 from potentials.graph import AtomicGraph
 from potentials.manifest import Manifest
 
+USUAL = 0.9
+"""Share of errors that calibrated intervals hold, where nothing else is asked for."""
+
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
 
 
@@ -26,13 +29,16 @@ class Uncertainties:
 
     Attributes:
         names: of what is told.
+
+    Of calibrated ones the intervals hold 90 % of errors or, where that would have taken more structures for some
+    quantity, the largest share that was calibrated for all (`coverage`).
     """
 
     def __init__(self, potential: AnyPotential, head: str, manifest: Manifest) -> None:
         known = potential.known_uncertainties(head)
         self._head = head
         self._calibration = calibration = manifest.calibration.get(head)
-        self._intervals = None if calibration is None else Intervals(calibration)
+        self._intervals = None if calibration is None else Intervals(calibration, _usual(calibration))
         if calibration is not None:
             told = {UNCERTAINTY[name] for name in calibration.quantities}
             told |= {"uncertainty"} if UNCERTAINTY["forces"] in told else set()
@@ -43,6 +49,11 @@ class Uncertainties:
     def calibrated(self) -> bool:
         """Whether they are half-widths of intervals; else they are standard deviations."""
         return self._intervals is not None
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of errors that the intervals hold; none of standard deviations."""
+        return None if self._intervals is None else self._intervals.coverage
 
     def use_coverage(self, coverage: float) -> None:
         """From now on intervals that hold this share of errors.
@@ -61,12 +72,20 @@ class Uncertainties:
             return evaluate
         return lambda graph: intervals.apply(evaluate(graph), graph)
 
-    def results(self, computed: dict[str, Tensor], *, stress: bool) -> dict[str, Any]:
-        """For a calculator, of one structure; `stress`: whether there is one."""
+    def results(self, computed: dict[str, Tensor], *, forces: bool = True, stress: bool = True) -> dict[str, Any]:
+        """For a calculator, of one structure; `forces`, `stress`: whether those told are the energy's derivatives."""
         found: dict[str, Any] = {}
         for name in self.names:
-            if name not in computed or (name == UNCERTAINTY["stress"] and not stress):
+            there = stress if name == UNCERTAINTY["stress"] else forces or name == UNCERTAINTY["energy"]
+            if name not in computed or not there:
                 continue
             value: np.ndarray[Any, Any] = computed[name].cpu().numpy()
             found[name] = value if name == UNCERTAINTY["forces"] else float(value[0])
         return found
+
+
+def _usual(calibration: HeadCalibration) -> float:
+    """0.9, or the largest coverage below that all quantities have; 0.9 where there is none, which raises its error."""
+    levels = [set(quantity.factors) for quantity in calibration.quantities.values()]
+    common = set.intersection(*levels) if levels else set()
+    return max((float(level) for level in common if float(level) <= USUAL), default=USUAL)

@@ -100,6 +100,7 @@ def load_checkpoint(path: Path | str) -> tuple[AnyPotential, Manifest]:
     manifest = _parse(path, content)
     potential: AnyPotential
     if manifest.members:
+        _check_owned(path, tensors, len(manifest.members))
         members = [
             _single(path, record.potential, manifest.dtype, _of_member(tensors, number))
             for number, record in enumerate(manifest.members)
@@ -154,6 +155,13 @@ def _state(potential: AnyPotential) -> dict[str, Tensor]:
 def _of_member(tensors: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     start = f"{number}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _check_owned(path: Path | str, tensors: dict[str, Tensor], n_members: int) -> None:
+    numbers = {str(number) for number in range(n_members)}
+    stray = sorted(name for name in tensors if name.partition(".")[0] not in numbers)
+    if stray:
+        raise CheckpointError(f"{path}: {stray[0]} belongs to none of its {n_members} members; the file is damaged")
 
 
 def save_calibrated(path: Path | str, checkpoint: Path | str, head: str, calibration: HeadCalibration) -> None:

@@ -9,13 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from potentials.derivatives import TensorInputs, assemble, prepare, without_derivatives
+from potentials.derivatives import TensorInputs, prepare
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
 from potentials.quantities import QUANTITIES, UNCERTAINTIES, VOIGT, Quantity
 from potentials.radial_tables import RadialTables
 from potentials.references import References
-from potentials.stack import Stack
+from potentials.stack import Stack, of_one
 
 Values = dict[str, Tensor]
 
@@ -31,6 +31,7 @@ class Ensemble(nn.Module):
 
     Args:
         members: potentials of the same heads (in any order) and outputs, on one device, in one dtype; two or more.
+            They are copied.
         names: of the members, for people; numbers where there are none.
 
     Raises:
@@ -40,22 +41,23 @@ class Ensemble(nn.Module):
     def __init__(self, members: Sequence[Potential], names: Sequence[str] = ()) -> None:
         super().__init__()
         _check(members)
-        first = members[0]
         self.names = tuple(names) or tuple(str(number) for number in range(len(members)))
         assert len(self.names) == len(members)
-        self.config, self.heads = first.config, first.heads
+        self.heads = members[0].heads
         self.cutoff = max(member.cutoff for member in members)
         plain = [(member if member.heads == self.heads else member.part(self.heads)) for member in members]
-        plain = [member.without_uncertainty().eval().requires_grad_(requires_grad=False) for member in plain]
+        plain = [member.without_uncertainty() for member in plain]
+        self.config = plain[0].config
         alike: dict[str, list[int]] = {}
         for number, member in enumerate(plain):
             alike.setdefault(_architecture(member), []).append(number)
         self.places = list(alike.values())
         self.parts = nn.ModuleList(
-            Stack([plain[number] for number in numbers]) if len(numbers) > 1 else plain[numbers[0]]
+            Stack([plain[number] for number in numbers]) if len(numbers) > 1 else copy.deepcopy(plain[numbers[0]])
             for numbers in self.places
         )
         self.configs = tuple(member.config for member in plain)
+        self.eval().requires_grad_(requires_grad=False)
         self.references = _shared_references(plain)
 
     @property
@@ -148,7 +150,7 @@ class Ensemble(nn.Module):
     def forward(self, graph: AtomicGraph | TensorInputs, *, derivatives: bool = True) -> Values:
         """Mean and spread of all quantities of all graphs of the batch.
 
-        Without `derivatives` there are no forces, virial and stress, and no pass back to compute them.
+        Tensors instead of a graph are for compilers, and members are computed one after another. Without `derivatives` there are no forces, virial and stress, and no pass back to compute them.
         """
         if isinstance(graph, AtomicGraph):
             graph_index, n_graphs = graph.graph_index, graph.n_graphs
@@ -177,12 +179,11 @@ class Ensemble(nn.Module):
         else:
             raise ValueError(SEVERAL_CUTOFFS)
         if isinstance(part, Stack):
+            if inputs is graph:
+                return part.one_by_one(inputs, derivatives=derivatives)
             values: Values = part(inputs, derivatives=derivatives)
             return values
-        assert isinstance(part, Potential)
-        with torch.no_grad():
-            single = assemble(part.of_edges, inputs, training=False) if derivatives else None
-            single = single or without_derivatives(part.of_edges, inputs)
+        single = of_one(part.of_edges, inputs, derivatives=derivatives)
         return {name: value[None] for name, value in single.items()}
 
 

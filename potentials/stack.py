@@ -9,8 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from potentials.derivatives import TensorInputs, collect, gradient_of_edges
-from potentials.edges import EdgeGeometry
+from potentials.derivatives import (
+    More,
+    OfEdges,
+    TensorInputs,
+    assemble,
+    collect,
+    gradient_of_edges,
+    without_derivatives,
+)
+from potentials.edges import EdgeGeometry, Edges
 from potentials.exact import ExactBuffers
 from potentials.potential import Potential
 
@@ -63,7 +71,7 @@ class Stack(nn.Module):
         assert all(member.config == first.config for member in members)
         self.size, self.config = len(members), first.config
         # not a submodule: it has no weights of its own
-        self._template = (_OfEdges(copy.deepcopy(first).to("meta")),)
+        self._template = (_OfEdges(copy.deepcopy(first).to("meta").eval().requires_grad_(requires_grad=False)),)
         whole = _OfEdges(first)
         own = [dict(_named(_OfEdges(member))) for member in members]
         self._names: dict[str, list[str]] = {"stacked": [], "stacked_exact": [], "shared": [], "shared_exact": []}
@@ -121,6 +129,24 @@ class Stack(nn.Module):
         collected: Values = vmap(lambda e, g: collect(inputs, e, g))(energies_MN.detach(), gradient_ME3)
         return {**collected, **results}
 
+    def one_by_one(self, inputs: TensorInputs, *, derivatives: bool = True) -> Values:
+        """As `forward`, one member after another: what is compiled, for `vmap` ties its programs to sizes.
+
+        What members share is computed for each.
+        """
+        found = [of_one(self._member_of_edges(row), inputs, derivatives=derivatives) for row in range(self.size)]
+        return {name: torch.stack([one[name] for one in found]) for name in found[0]}
+
+    def _member_of_edges(self, row: int) -> OfEdges:
+        own = {name: value[row] for name, value in self._tensors("stacked").items()}
+        weights = {**self._tensors("shared"), **own}
+
+        def of_edges(inputs: TensorInputs, geometry: EdgeGeometry, _: Edges) -> tuple[Tensor, More]:
+            energies_N, values = functional_call(self._template[0], weights, (inputs, geometry.distance, geometry.direction))
+            return energies_N, lambda _: values
+
+        return of_edges
+
     @staticmethod
     def _energies(inputs: TensorInputs, energies_MN: Tensor) -> Values:
         none_E3 = torch.zeros_like(inputs.vectors)
@@ -155,6 +181,14 @@ class Stack(nn.Module):
         found = [_derived(energies_N.sum(), geometry, more=True) for energies_N in energies_MN]
         along, across = zip(*found, strict=True)
         return torch.stack(along), torch.stack(across)
+
+
+def of_one(of_edges: OfEdges, inputs: TensorInputs, *, derivatives: bool) -> Values:
+    """What one potential gives, without gradients to weights."""
+    with torch.no_grad():
+        if derivatives:
+            return assemble(of_edges, inputs, training=False)
+        return without_derivatives(of_edges, inputs)
 
 
 def _derived(total: Tensor, geometry: tuple[Tensor, Tensor], *, more: bool = False) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ def test_round_trip_is_exact(dtype: torch.dtype, tmp_path: Path, potential: Pote
 def test_manifest_says_what_the_weights_mean(checkpoint: Path, potential: Potential) -> None:
     manifest = read_manifest(checkpoint)
     assert manifest == load_checkpoint(checkpoint)[1]
-    assert (manifest.format_version, manifest.dtype, manifest.cutoff) == (2, "float32", 4.0)
+    assert (manifest.format_version, manifest.dtype, manifest.cutoff) == (3, "float32", 4.0)
     assert manifest.potential == potential.config
     assert manifest.heads["emt"].elements == ("Al", "Cu")
     assert manifest.heads["emt"].labels == ("energy",)

@@ -169,12 +169,12 @@ def test_a_manifest_that_is_none(manifest: str, checkpoint: Path) -> None:
     assert "manifest is not readable" in sentence(checkpoint)
 
 
-@pytest.mark.parametrize("version", [3, 99, 0, -1, "1", 1.5, None, True])
+@pytest.mark.parametrize("version", [4, 99, 0, -1, "1", 1.5, None, True])
 def test_another_version(version: object, checkpoint: Path) -> None:
     reseal(checkpoint, lambda manifest: manifest.update(format_version=version))
     told = sentence(checkpoint)
     assert f"checkpoint format {version}" in told
-    assert "reads up to 2" in told
+    assert "reads up to 3" in told
     assert "pip install -U gfm-ase" in told
 
 

@@ -8,9 +8,10 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from potentials import checkpoint as checkpoints
+from potentials.calibration import half_widths
 from potentials.checkpoint import load_checkpoint
+from potentials.ensemble import AnyPotential, Ensemble
 from potentials.manifest import FORMAT_VERSION
-from potentials.potential import Potential
 from potentials.structures import graph_from_atoms
 
 GOLD = Path(__file__).parent.parent / "gold"
@@ -76,9 +77,53 @@ OUTPUTS = {
 """Of the ion, since format 2; multiplied by scales of up to 100."""
 
 
-def evaluate(potential: Potential, atoms: Atoms, head: str) -> dict[str, np.ndarray]:
+UNCERTAIN_ALLOY = {
+    "energy_uncertainty": [2.325178421333802],
+    "forces_uncertainty": [0.765022441503768, 0.23628912520953235, 0.24055055222106891, 0.2338230373400493],
+    "uncertainty": [0.765022441503768],
+}
+UNCERTAIN_ION = {
+    "energy_uncertainty": [4.67543197107614],
+    "forces_uncertainty": [
+        0.5894878681349364,
+        0.47212097461481717,
+        1.0827572353104575,
+        1.075861092036497,
+        1.0428845465162153,
+        1.0428845465162153,
+    ],
+    "uncertainty": [1.0827572353104575],
+}
+"""Of last layers, since format 3."""
+
+OF_ENSEMBLE = {
+    "energy": [-7.520518802127054],
+    "forces": [
+        [-0.02010596014631182, 0.030491299509052883, -0.007068394400960978],
+        [-0.11686882126498899, 0.031046522948444445, 0.017984811366037093],
+        [0.0766117656956223, -0.098098911605789, 0.04795248239534013],
+        [0.060363015715678536, 0.03656108914829163, -0.05886889936041625],
+    ],
+    "energy_uncertainty": [18.063476322225494],
+    "forces_uncertainty": [0.1631182131588081, 0.3328003373914119, 0.38791488707295485, 0.2825281042281375],
+    "uncertainty": [0.38791488707295485],
+    "stress_uncertainty": [0.03751583322182404],
+}
+"""Of the alloy, since format 3."""
+
+
+def evaluate(potential: AnyPotential, atoms: Atoms, head: str) -> dict[str, np.ndarray]:
     graph = graph_from_atoms(atoms, potential.cutoff, dataset=potential.head_index(head))
     return {name: value.detach().numpy() for name, value in potential.double()(graph).items()}
+
+
+def crystal_and_ion() -> tuple[Atoms, Atoms]:
+    alloy = bulk("Cu", cubic=True)
+    alloy.numbers[0] = 13
+    alloy.rattle(0.1, seed=1)
+    ion = molecule("CH3OH")
+    ion.info.update(charge=1.0, spin=1.0)
+    return alloy, ion
 
 
 def test_there_is_one_of_each_version() -> None:
@@ -98,9 +143,7 @@ def test_file_is_of_its_version(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_crystal(path: Path) -> None:
-    alloy = bulk("Cu", cubic=True)
-    alloy.numbers[0] = 13
-    alloy.rattle(0.1, seed=1)
+    alloy, _ = crystal_and_ion()
     found = evaluate(load_checkpoint(path)[0], alloy, "emt")
     energy, forces, stress = ALLOY
     assert found["energy"][0] == pytest.approx(energy, abs=DIGITS)
@@ -111,8 +154,7 @@ def test_a_crystal(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_charged_molecule(path: Path) -> None:
-    ion = molecule("CH3OH")
-    ion.info.update(charge=1.0, spin=1.0)
+    _, ion = crystal_and_ion()
     found = evaluate(load_checkpoint(path)[0], ion, "xtb")
     energy, forces = ION
     assert found["energy"][0] == pytest.approx(energy, abs=DIGITS)
@@ -133,8 +175,7 @@ def test_the_manifest(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES[1:], ids=lambda path: path.stem)
 def test_outputs_of_the_charged_molecule(path: Path) -> None:
-    ion = molecule("CH3OH")
-    ion.info.update(charge=1.0, spin=1.0)
+    _, ion = crystal_and_ion()
     potential, manifest = load_checkpoint(path)
     found = evaluate(potential, ion, "xtb")
     for name, values in OUTPUTS.items():
@@ -144,6 +185,38 @@ def test_outputs_of_the_charged_molecule(path: Path) -> None:
     assert rows["gap"] == ("eV", (), "graph")
     assert list(potential.trained_outputs("emt")) == ["magmoms", "direct_forces"]
     assert set(potential.trained_outputs("xtb")) == set(OUTPUTS)
+
+
+@pytest.mark.parametrize("head", ["emt", "xtb"])
+def test_uncertainties_of_a_last_layer(head: str) -> None:
+    alloy, ion = crystal_and_ion()
+    atoms, wanted = (alloy, UNCERTAIN_ALLOY) if head == "emt" else (ion, UNCERTAIN_ION)
+    potential, manifest = load_checkpoint(FILES[2])
+    found = evaluate(potential, atoms, head)
+    for name, values in wanted.items():
+        assert found[name] == pytest.approx(np.array(values), abs=10 * DIGITS), name
+    assert set(potential.known_uncertainties(head)) == set(wanted)
+    assert set(manifest.calibration) == {"emt"}
+    assert manifest.members == ()
+
+
+def test_an_ensemble() -> None:
+    path = GOLD / "ensemble_v3.safetensors"
+    assert checkpoints._read(path)[0]["format_version"] == 3
+    ensemble, manifest = load_checkpoint(path)
+    assert isinstance(ensemble, Ensemble)
+    assert (ensemble.names, ensemble.size, ensemble.one_cutoff) == (("first", "second", "third"), 3, False)
+    found = evaluate(ensemble, crystal_and_ion()[0], "emt")
+    for name, values in OF_ENSEMBLE.items():
+        assert found[name] == pytest.approx(np.array(values), abs=10 * DIGITS), name
+    assert [record.potential.backbone.name for record in manifest.members] == ["painn", "egnn", "painn"]
+    assert [record.training for record in manifest.members] == [{"seed": 0}, {"seed": 1}, {"seed": 2}]
+    assert (manifest.dtype, manifest.cutoff, len(manifest.golden)) == ("float64", 4.0, 2)
+    calibration = manifest.calibration["emt"]
+    assert set(calibration.quantities) == {"energy", "forces", "stress"}
+    forces = calibration.quantities["forces"]
+    assert half_widths(forces, [0.12, 0.12], numbers=[13, 29]) == pytest.approx([2.25 * 0.13, 2.5 * 0.13], abs=DIGITS)
+    assert (forces.spread, forces.structures, calibration.fingerprint) == ({"0.9": 0.05}, {"*": 40}, "cd" * 32)
 
 
 def test_the_first_format_has_no_outputs() -> None:
