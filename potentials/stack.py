@@ -142,7 +142,9 @@ class Stack(nn.Module):
         weights = {**self._tensors("shared"), **own}
 
         def of_edges(inputs: TensorInputs, geometry: EdgeGeometry, _: Edges) -> tuple[Tensor, More]:
-            energies_N, values = functional_call(self._template[0], weights, (inputs, geometry.distance, geometry.direction))
+            energies_N, values = functional_call(
+                self._template[0], weights, (inputs, geometry.distance, geometry.direction)
+            )
             return energies_N, lambda _: values
 
         return of_edges

@@ -68,6 +68,7 @@ class RunConfig(Table):
     Attributes:
         output: folder of the run.
         seed: of the weights, the random validation splits and the order of the batches.
+        split_seed: of the random validation splits; without, it is `seed`.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" or "xpu".
         compile: compile the step; without, it runs eagerly.
         precision: of the products of matrices in the network while it trains: "float32" or "bf16".
@@ -87,6 +88,7 @@ class RunConfig(Table):
 
     output: Path
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     device: str = "auto"
     compile: bool = True
     precision: Precision = "float32"

@@ -154,7 +154,8 @@ def _load(index: int, config: RunConfig, progress: Progress | None, group: Group
         if getattr(settings, split) and not splits[split]:
             raise ValueError(f"data set {settings.name!r}: no frame of {split} is left; {' '.join(sieve.report())}")
     if settings.held_back:
-        chosen = held_back(splits["train"], settings, config.seed)
+        seed = config.seed if config.split_seed is None else config.split_seed
+        chosen = held_back(splits["train"], settings, seed)
         others = np.setdiff1d(np.arange(len(splits["train"])), chosen, assume_unique=True)
         splits["valid"], splits["train"] = splits["train"].part(chosen), splits["train"].part(others)
     found = Dataset.of(settings.name, index, splits, outputs, group)

@@ -49,7 +49,7 @@ class Member:
 def seeds_of(config: RunConfig, folder: Path, count: int) -> list[RunConfig]:
     """The same run with as many seeds, the run file's the first; in folders below one.
 
-    A seed is that of the weights, of the order of batches, and of the validation split where there are no files of one.
+    Weights and the order of batches differ; random validation splits are those of the run file's seed for all.
 
     Raises:
         ValueError: fewer than two.
@@ -57,6 +57,8 @@ def seeds_of(config: RunConfig, folder: Path, count: int) -> list[RunConfig]:
     if count < 2:
         raise ValueError(f"--seeds {count}: an ensemble has two members or more")
     seeds = range(config.seed, config.seed + count)
+    # structures that no member has learnt are what an ensemble is calibrated on
+    config = config.model_copy(update={"split_seed": config.seed if config.split_seed is None else config.split_seed})
     return [config.model_copy(update={"seed": seed, "output": folder / f"seed_{seed}"}) for seed in seeds]
 
 

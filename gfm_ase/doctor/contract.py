@@ -25,7 +25,11 @@ def contract(subject: Subject) -> Finding:
     potential = own_potential(subject.calculator)
     if potential is None:
         raise Skipped("it looks inside a potential of gfm-ase, which this is not")
+    from potentials.ensemble import Ensemble
     from potentials.testing import CONTRACT, PotentialUnderTest
+
+    if isinstance(potential, Ensemble):
+        raise Skipped("it looks inside a single potential; examine the members of this ensemble one by one")
 
     # the calculator's weights ask for no gradients; some of these checks do
     inside = PotentialUnderTest.of(copy.deepcopy(potential).requires_grad_(requires_grad=True))

@@ -220,7 +220,9 @@ def test_members_come_out_as_they_went_in(name: str) -> None:
         assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
         assert not any(value.is_meta for value in [*found.parameters(), *found.buffers()])
         with torch.no_grad():
-            still = copy.deepcopy(member).requires_grad_(requires_grad=False)  # weights at rest have kernels of their own
+            still = copy.deepcopy(member).requires_grad_(
+                requires_grad=False
+            )  # weights at rest have kernels of their own
             assert torch.equal(found(graphs()[0])["forces"], still(graphs()[0])["forces"])
 
 

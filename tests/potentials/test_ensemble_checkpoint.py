@@ -172,7 +172,9 @@ def test_one_member_makes_no_ensemble(path: Path) -> None:
             del tensors[name]
 
     change(path, one)
-    with pytest.raises(CheckpointError, match="its members make no ensemble .an ensemble has two members or more; 1 giv"):
+    with pytest.raises(
+        CheckpointError, match="its members make no ensemble .an ensemble has two members or more; 1 giv"
+    ):
         load_checkpoint(path)
 
 
