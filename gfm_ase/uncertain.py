@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from potentials.calibration import UNCERTAINTY, Intervals
+from potentials.calibration import UNCERTAINTY, HeadCalibration, Intervals
 from potentials.ensemble import AnyPotential
 from potentials.graph import AtomicGraph
 from potentials.manifest import Manifest
