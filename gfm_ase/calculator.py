@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     An ensemble, and a potential whose last layer was fitted, say how sure they are: ``results`` have energy_uncertainty
     (eV), forces_uncertainty ([N] eV/Å, of a component), uncertainty (the largest of these) and, from ensembles,
     stress_uncertainty (eV/Å³). They are half-widths of intervals that hold 90 % of errors (`use_coverage`) where the
-    checkpoint was calibrated for this head (``calc.uncertainties.calibrated``), and standard deviations elsewhere.
+    checkpoint was calibrated for this head (``calc.uncertainties.calibrated``), and standard deviations elsewhere. With
+    direct forces that of the energy alone is told.
 
     Args:
         checkpoint: a file that `gfm-ase train` wrote, or what `gfm_ase.load` returned.
@@ -57,7 +59,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         device: "auto" (a GPU where there is one; where it is already, if loaded), "cpu", "cuda", ...
         dtype: "float32", "float64" or None, the checkpoint's own. Energies are summed in float64 in any case.
         skin: Å; the neighbour list is built this much longer and reused while it holds. Results do not depend on it.
-        compile: compile the potential at the first call (tens of seconds; seconds once the machine has seen it).
+        compile: compile the potential at the first call (tens of seconds, for each member of an ensemble; seconds once
+            the machine has seen it). Members must have one cutoff.
         tabulate: read learnt radial functions from tables that are made at the first call for the elements there are;
             several times faster, and the same to some 1e-7 of the largest value. None: where the potential can and
             the tables fit into memory; True: or raise; False: never.
@@ -65,7 +68,8 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     Raises:
         CheckpointError: the file is not a whole, unchanged checkpoint.
         ValueError: unknown head, device or dtype; and at the first calculation: an element, charge or spin that the
-            potential does not know, coincident atoms, a repeating direction without a lattice vector.
+            potential does not know, coincident atoms, a repeating direction without a lattice vector, members of
+            several cutoffs with `compile`.
     """
 
     implemented_properties: list[str] = IMPLEMENTED
@@ -176,7 +180,9 @@ class GFMCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         Raises:
             ValueError: the checkpoint was not calibrated for this head, or not for this coverage.
         """
-        self.uncertainties.use_coverage(coverage)
+        told = copy.copy(self.uncertainties)  # a copy of this calculator may have the old ones
+        told.use_coverage(coverage)
+        self.uncertainties = told
         self._evaluate = None
         self.reset()
 

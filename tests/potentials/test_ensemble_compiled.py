@@ -80,11 +80,12 @@ def test_members_of_other_cutoffs_are_refused() -> None:
 
 
 def test_the_key_of_a_program_follows_members_and_not_their_weights() -> None:
-    def key(ensemble: Ensemble) -> str:
+    def key(ensemble: Ensemble) -> str | None:
         state = weights_and_buffers(ensemble)
-        return program_key(CompiledPotential(ensemble).plain, state, prepare(graphs()[0], torch.float64))
+        return program_key(CompiledPotential(ensemble).plain, state, prepare(graphs()[0], torch.float64), {})
 
     first = key(build(["painn"] * 2))
+    assert first is not None
     changed = build(["painn"] * 2)
     with torch.no_grad():
         for weight in changed.buffers():
