@@ -33,7 +33,6 @@ from potentials.checkpoint import save_calibrated, save_checkpoint
 from potentials.ensemble import Ensemble
 from potentials.manifest import describe
 from potentials.potential import Potential, PotentialConfig
-from potentials.structures import graph_from_atoms
 
 NAMES = ("energy_uncertainty", "forces_uncertainty", "stress_uncertainty", "uncertainty")
 FOUND = {"structures": {"*": 30}, "values": {"*": 30}}
@@ -162,7 +161,7 @@ def test_only_what_was_calibrated_is_told(tmp_path: Path, alloy: Atoms) -> None:
 
 @pytest.mark.parametrize("kind", ["ensemble", "last layer"])
 def test_direct_forces_have_no_uncertainty_of_their_own(kind: str, alloy: Atoms) -> None:
-    more = {"outputs": ({"name": "direct_forces", "width": 4},), "last_layer": kind == "last layer"}
+    more: dict[str, Any] = {"outputs": ({"name": "direct_forces", "width": 4},), "last_layer": kind == "last layer"}
     members = [member(seed, **more) for seed in range(2)]
     for one in members:
         assert one.outputs is not None

@@ -4,6 +4,7 @@ They stand for what users of format 3 have; see `make_checkpoint_v1.py`.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase import Atoms
@@ -85,7 +86,7 @@ def single() -> Potential:
 
 def ensemble() -> Ensemble:
     """Two of one architecture and one of another, float64."""
-    backbones = [PaiNNConfig(cutoff=4.0, width=4, depth=1, radial_size=4)] * 2
+    backbones: list[PaiNNConfig | EGNNConfig] = [PaiNNConfig(cutoff=4.0, width=4, depth=1, radial_size=4)] * 2
     backbones.insert(1, EGNNConfig(cutoff=3.5, width=4, depth=1, radial_size=4))
     members = []
     for seed, backbone in enumerate(backbones):
@@ -107,7 +108,10 @@ def main() -> None:
         structures={"train": 2, "valid": 0, "test": 0},
         test_errors={"energy_mae_eV_per_atom": 0.0125},
     )
-    known = {"made_with": {"gfm-ase": "0.1.0", "torch": "2.13.0"}, "training": {"epochs": 0, "reason": "gold"}}
+    known: dict[str, Any] = {
+        "made_with": {"gfm-ase": "0.1.0", "torch": "2.13.0"},
+        "training": {"epochs": 0, "reason": "gold"},
+    }
     for path, potential in ((SINGLE, single()), (ENSEMBLE, ensemble())):
         of_head = {head: those for head, those in structures().items() if head in potential.heads}
         golden = [golden_structure(potential, atoms, head) for head, those in of_head.items() for atoms in those]

@@ -35,7 +35,7 @@ NAMES = ("run-1", "run 2", "another")
 
 def build(dtype: torch.dtype = torch.float32) -> Ensemble:
     """Two of one architecture around one of another, with digits that only their dtype has."""
-    backbones = [PaiNNConfig(cutoff=4.0, width=8, depth=1, radial_size=6)] * 2
+    backbones: list[PaiNNConfig | EGNNConfig] = [PaiNNConfig(cutoff=4.0, width=8, depth=1, radial_size=6)] * 2
     backbones.insert(1, EGNNConfig(cutoff=3.5, width=8, depth=1, radial_size=6))
     members = []
     for seed, backbone in enumerate(backbones):
@@ -173,13 +173,13 @@ def test_one_member_makes_no_ensemble(path: Path) -> None:
 
     change(path, one)
     with pytest.raises(
-        CheckpointError, match="its members make no ensemble .an ensemble has two members or more; 1 giv"
+        CheckpointError, match=r"its members make no ensemble \(an ensemble has two members or more; 1 giv"
     ):
         load_checkpoint(path)
 
 
 def test_a_changed_bit_is_seen(path: Path) -> None:
-    manifest, tensors = content(path)
+    _, tensors = content(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     tensors[WEIGHT][0, 29] += 1e-12

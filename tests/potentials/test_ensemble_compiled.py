@@ -90,6 +90,6 @@ def test_the_key_of_a_program_follows_members_and_not_their_weights() -> None:
     with torch.no_grad():
         for weight in changed.buffers():
             if weight.is_floating_point():
-                weight += 1.0
+                weight.add_(1.0)
     assert key(changed) == first
     assert len({first, key(build(["painn"] * 3)), key(build(["painn"] * 2, width=8))}) == 3
