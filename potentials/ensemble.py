@@ -150,7 +150,8 @@ class Ensemble(nn.Module):
     def forward(self, graph: AtomicGraph | TensorInputs, *, derivatives: bool = True) -> Values:
         """Mean and spread of all quantities of all graphs of the batch.
 
-        Tensors instead of a graph are for compilers, and members are computed one after another. Without `derivatives` there are no forces, virial and stress, and no pass back to compute them.
+        Tensors instead of a graph are for compilers, and members are computed one after another. Without `derivatives`
+        there are no forces, virial and stress, and no pass back to compute them.
         """
         if isinstance(graph, AtomicGraph):
             graph_index, n_graphs = graph.graph_index, graph.n_graphs
