@@ -20,7 +20,7 @@ from train.journal import write_json
 from train.progress import Reporter
 from train.result import TrainingResult
 from train.run import MODEL, STATE, Run
-from train.state import Tally
+from train.state import Position, Tally
 from train.stopping import Asked, JobEnd, end_when_terminated, stop_signals
 from train.warm_up import warm_up
 
@@ -162,18 +162,29 @@ def loop(run: Run, asked: Callable[[], int], until_epoch: int | None = None) -> 
     if run.config.fine_tune is not None and not position.steps:
         run.record(run.validate(), 0.0)
     while position.epoch < last and not out_of_patience(run):
-        began = time.perf_counter()
+        began, had = time.perf_counter(), position.tally.atoms
         if reason := run.train_epoch(pause):
             run.save()
             if reason == "max_minutes":
                 # not in the state: a resumed run is judged where it would have been without the stop
-                run.record(run.validate(), time.perf_counter() - began)
+                run.record(run.validate(), speed(position, had, began))
             return reason
         if position.epoch + 1 == stop.epochs or (position.epoch + 1) % log.validate_every == 0:
-            run.record(run.validate(), time.perf_counter() - began)
+            run.record(run.validate(), speed(position, had, began))
         position.epoch, position.batches, position.tally = position.epoch + 1, [], Tally()
     run.save()
     return why_over(run)
+
+
+def speed(position: Position, had: int, began: float) -> float:
+    """Atoms per second of the part of an epoch that this session has trained, with its validation.
+
+    Args:
+        position: of the run.
+        had: atoms of the epoch before it.
+        began: when, by the clock of processes.
+    """
+    return (position.tally.atoms - had) / max(time.perf_counter() - began, 1e-9)
 
 
 def out_of_patience(run: Run) -> bool:

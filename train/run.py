@@ -163,7 +163,7 @@ class Run:
         """All tensors of the potential with the averaged weights."""
         return {**self.potential.state_dict(), **self.learner.merged(self.optimizer.averaged())}
 
-    def record(self, validation: Validation, epoch_seconds: float) -> None:
+    def record(self, validation: Validation, atoms_per_s: float) -> None:
         """Journal, best weights and patience after a validation; without validation data the training loss judges.
 
         Before the first step it is of epoch 0: what a run begins with.
@@ -193,7 +193,7 @@ class Run:
             "valid_loss": valid_loss,
             "best_epoch": position.best_epoch,
             "largest_gradient": tally.largest_gradient,
-            "atoms_per_second": tally.atoms / max(epoch_seconds, 1e-9),
+            "atoms_per_second": atoms_per_s,
             **position.energy.row(),
             "valid": validation.errors,
         }

@@ -186,28 +186,3 @@ def test_other_schedules_are_compared_by_their_share() -> None:
     assert predicted is not None
     assert predicted.finished == 8
     assert predicted.scale < predict_final(judged, []).scale  # type: ignore[union-attr]
-
-
-def test_paused_trials_that_may_reach_the_front_are_taken_on_once_all_have_begun() -> None:
-    curves = study(4)
-    finished = curves[:FINISHED]
-    paused = [replace(curve, points=curve.points[:9], state="paused") for curve in curves[FINISHED:]]
-    study_now = [*finished, *paused]
-    best, _ = min((error_by(curve, curve.epochs), curve.trial) for curve in finished)
-    chances = {}
-    for curve in paused:
-        predicted = predict_final(curve, [other for other in study_now if other is not curve])
-        assert predicted is not None
-        chances[curve.trial] = predicted.below(best)
-    likeliest = max(chances, key=chances.__getitem__)
-    rule = ExtrapolationConfig()
-    assert Extrapolation(rule, len(curves)).promote(study_now) == likeliest
-    assert Extrapolation(rule, len(curves) + 1).promote(study_now) is None, "new ones begin before"
-    assert Extrapolation(rule).promote(study_now) is None, "nobody has said how many there will be"
-    hopeless = [curve for curve in paused if chances[curve.trial] < 0.05]
-    assert len(hopeless) > 4
-    assert Extrapolation(rule, FINISHED).promote([*finished, *hopeless]) is None
-    # without a front anybody may reach it, the first of equal ones before; what has no error may not
-    assert Extrapolation(rule, 2).promote(paused[:2]) == paused[0].trial
-    nothing = replace(paused[0], points=(Point(1, 1.0, 1.0, math.nan),))
-    assert Extrapolation(rule, 1).promote([nothing]) is None

@@ -172,7 +172,7 @@ name = "grid"
 def test_a_budget_of_energy(searching: Searching) -> None:
     search = searching(f"{RATES}[budget]\ntrials = 9\nkilojoules = 0.45\n")
     rows = worked(search, Script(falling))
-    assert [(row.state, row.epochs) for row in rows] == [("finished", 4), ("paused", 1)]
+    assert [(row.state, row.epochs) for row in rows] == [("finished", 4), ("waiting", 1)]
     assert rows[1].reason == "the budget of 0.45 kJ is used up"
     minutes = search.model_copy(
         update={

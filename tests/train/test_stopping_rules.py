@@ -154,4 +154,4 @@ def test_a_trial_that_would_be_taken_on_at_once_does_not_pause() -> None:
     # the better one is promoted before it
     assert (verdict.kind, verdict.reason) == ("pause", told)
     verdict = Together([InFavour((0,)), halving]).judge(curve(2.0), [better])
-    assert (verdict.kind, verdict.reason) == ("go_on", f"{told}; it may reach the front all the same")
+    assert (verdict.kind, verdict.reason) == ("go_on", f"{told}; those before it are out of reach")

@@ -141,7 +141,7 @@ class SamplerConfig(Table):
 
 
 class BudgetConfig(Table):
-    """`[budget]`: whichever comes first; trials that run when energy or minutes are used up pause.
+    """`[budget]`: whichever comes first; trials that run when energy or minutes are used up wait for more.
 
     Attributes:
         trials: that begin.

@@ -90,30 +90,10 @@ class Extrapolation(Alone):
 
     Args:
         config: its settings.
-        trials: that the study will have, where that is known.
     """
 
-    def __init__(self, config: ExtrapolationConfig, trials: int | None = None) -> None:
-        self.config, self.trials = config, trials
-
-    def promote(self, curves: Sequence[Curve]) -> int | None:
-        """Once all trials of the study have begun: the paused one that is likeliest to reach the front, if it may."""
-        if self.trials is None or len(curves) < self.trials:
-            return None
-        chances = [
-            (chance, -curve.trial)
-            for curve in curves
-            if curve.state == "paused" and (chance := self._chance(curve, curves)) >= 1 - self.config.confidence
-        ]
-        return -max(chances)[1] if chances else None
-
-    def _chance(self, curve: Curve, curves: Sequence[Curve]) -> float:
-        """Of a paused trial to reach the front; 1 where there is none yet."""
-        others = [other for other in curves if other.trial != curve.trial]
-        final, rival = predict_final(curve, others), to_beat(curve, others)
-        if final is None:
-            return 0.0
-        return 1.0 if rival is None else final.below(rival[0])
+    def __init__(self, config: ExtrapolationConfig) -> None:
+        self.config = config
 
     def judge(self, curve: Curve, others: Sequence[Curve]) -> Verdict:
         """Stops where the front is out of reach."""

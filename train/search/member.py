@@ -6,12 +6,14 @@ processes, told of each other as by torchrun, are one trial. Whatever kills the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,14 @@ from train.comparison_member import end_with_parent, peak_memory, trained_weight
 from train.comparison_speed import energy_forces_speed
 from train.config import load_config
 from train.group import Group, joined
-from train.journal import write_json
+from train.journal import Row, write_json
 from train.loop import carry_out, prepared, where_it_stands
 from train.progress import Reporter
 from train.run import Run
 from train.search.config import ConstraintsConfig
 from train.search.lease import ALIVE, BEAT_SECONDS, token_of
 from train.search.rows import Outcome
+from train.search.scores import rows_of
 from train.stopping import JobEnd, TerminatedError
 
 OUTCOME, ORDER = "outcome.json", "order.json"
@@ -54,6 +57,11 @@ class Watching(Reporter):
         self.run: Run | None = None
         self.fastest = 0.0
         self._epochs = 0
+
+    def go_on(self, rows: Sequence[Row]) -> None:
+        """Know the epochs of earlier sessions, as the journal has them."""
+        speeds = [row["atoms_per_second"] for row in rows if row["epoch"]]
+        self._epochs, self.fastest = len(speeds), max(speeds, default=0.0)
 
     def check_memory(self, run: Run) -> None:
         """Raise ViolatedError where this process has taken too much."""
@@ -101,6 +109,7 @@ def trial_session(folder: Path, order: dict[str, Any], until_epoch: int | None, 
     resume, overwrite = where_it_stands(folder, group)
     run = prepared(config, reporter, group, resume=resume, overwrite=overwrite)
     reporter.run = run
+    reporter.go_on(rows_of(folder))
     speed = inference_speed(run, order["inference_atoms"]) if group.first else 0.0
     if group.first:
         least = constraints.min_inference_atoms_per_s
@@ -131,9 +140,10 @@ def show_life(folder: Path, token: str) -> None:
 
     def beat() -> None:
         while True:
-            if token_of(folder) not in {token, None}:
-                os._exit(1)  # whoever has taken the trial over writes here now
-            (folder / ALIVE).touch()
+            with contextlib.suppress(OSError):  # a disk that does not answer for a while
+                if token_of(folder) not in {token, None}:
+                    os._exit(1)  # whoever has taken the trial over writes here now
+                (folder / ALIVE).touch()
             time.sleep(BEAT_SECONDS)
 
     threading.Thread(target=beat, daemon=True).start()

@@ -31,6 +31,8 @@ OF_LAUNCHERS = (
     "MPI_LOCAL",
     "OMPI_",
     "PALS_",
+    "SLURM_JOB_ID",
+    "SLURM_JOBID",
     "SLURM_PROCID",
     "SLURM_LOCALID",
     "SLURM_NODEID",
@@ -38,7 +40,8 @@ OF_LAUNCHERS = (
     "SLURM_NTASKS",
     "SLURM_TASK",
 )
-"""How variables begin by which launchers tell a process its place: a trial is no part of that launch."""
+"""How variables begin by which launchers tell a process its place: a trial is no part of that launch,
+and the energy that Slurm counts for a step is not that of one of its trials."""
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from train.search.config import SearchConfig
+from train.search.lock import lock_of
 from train.search.rows import TrialRow
 from train.search.space import Space, Values, stored
 
 JOURNAL, CLAIMS = "optuna.journal", "claims"
 VIOLATION = "constraints:search"
 """Under which Optuna keeps whether a trial breaks a constraint."""
-LOCK_SECONDS = 30
-"""After which the lock of a process that has died in it is broken; nothing that is done in it takes so long."""
 
 
 def optuna() -> Any:
@@ -32,14 +31,6 @@ def optuna() -> Any:
         raise ValueError("a search needs the extra hpo: pip install 'gfm-ase[hpo]'") from None
     library.logging.set_verbosity(library.logging.ERROR)
     return library
-
-
-def lock_of(path: Path) -> Any:
-    """A lock that holds on network file systems too; `acquire` and `release` it."""
-    optuna()
-    from optuna.storages.journal import JournalFileOpenLock
-
-    return JournalFileOpenLock(str(path), grace_period=LOCK_SECONDS)
 
 
 class Proposals:

@@ -41,8 +41,8 @@ class TrialRow(Record):
 
     Attributes:
         number: in the study.
-        state: "waiting" for a worker after an interruption, "running", "paused" (it may go on), "finished", "stopped"
-            early for good, "violates" a constraint, "failed".
+        state: "waiting" for a worker after an interruption, or for more to spend; "running"; "paused" (it may go on);
+            "finished"; "stopped" early for good; "violates" a constraint; "failed".
         reason: of the state, in a sentence.
         values: of the parameters.
         tries: sessions that failed.

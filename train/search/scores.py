@@ -65,7 +65,7 @@ def relative_error(valid: Mapping[str, Mapping[str, float]]) -> float:
 def points_of(rows: Sequence[Row], column: str) -> tuple[Point, ...]:
     """One for each validation after the first step."""
     return tuple(
-        Point(row["epoch"], row["seconds"], float(row.get("energy_J", 0.0)), error_of(row, column))
+        Point(row["epoch"], row["seconds"], float(row.get("energy_J") or 0.0), error_of(row, column))
         for row in rows
         if row["epoch"] > 0
     )
@@ -79,5 +79,7 @@ def best_error(rows: Sequence[Row], column: str) -> float | None:
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """Of the journal of a trial; none where there is no journal yet."""
-    path = folder / "journal.jsonl"
-    return read_journal(path) if path.exists() else []
+    try:
+        return read_journal(folder / "journal.jsonl")
+    except FileNotFoundError:
+        return []

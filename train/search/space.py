@@ -16,6 +16,7 @@ from potentials.backbones.painn import PaiNNConfig
 from train.config import RunConfig, config_of, read_tables, set_value
 from train.config_errors import near
 from train.search.config import Number, Parameter, SearchConfig
+from train.search.stopping import rule_of
 
 BACKBONE = "potential.backbone."
 NAME = f"{BACKBONE}name"
@@ -176,6 +177,35 @@ def check_validation(config: RunConfig, error: str) -> None:
             raise ValueError(
                 f"data set {dataset.name!r} has no validation structures, and trials are judged by their errors on"
                 " them; name valid files, or set valid_fraction"
+            )
+
+
+def check_stopping(search: SearchConfig, base: RunConfig) -> None:
+    """Raise ValueError where rules and budgets of a search ask for what its trials do not tell.
+
+    Args:
+        search: settings.
+        base: the run that trials share.
+    """
+    halving, every = search.stopping.halving, base.log.validate_every
+    rule_of(search.stopping).next_pause(0, 0, base.stop.epochs)  # brackets that there are not
+    if halving is not None and halving.first_rung % every:
+        raise ValueError(
+            f"stopping.halving.first_rung is {halving.first_rung} and log.validate_every of the run file is {every}:"
+            " trials would halt where they have no error; make the first rung a multiple of it"
+        )
+    if base.energy.source != "none":
+        return
+    limits = search.stopping.limits
+    asked = {
+        '"energy" in objectives.minimise': "energy" in search.objectives.minimise,
+        "budget.kilojoules": search.budget.kilojoules is not None,
+        "stopping.limits.max_joules": limits is not None and limits.max_joules is not None,
+    }
+    for name, needs in asked.items():
+        if needs:
+            raise ValueError(
+                f"{name} needs joules, and the run file has energy.source = 'none'; take 'auto', or leave it out"
             )
 
 

@@ -59,7 +59,7 @@ class Together:
         verdicts = [rule.judge(curve, others) for rule in self.rules]
         strictest = max(verdicts, key=lambda verdict: STRICTNESS[verdict.kind])
         if strictest.kind == "pause" and self.promote([*others, replace(curve, state="paused")]) == curve.trial:
-            return Verdict("go_on", f"{strictest.reason}; it may reach the front all the same")
+            return Verdict("go_on", f"{strictest.reason}; those before it are out of reach")
         reasons = [verdict.reason for verdict in verdicts if verdict.kind == strictest.kind and verdict.reason]
         return replace(strictest, reason="; ".join(reasons))
 
@@ -77,13 +77,11 @@ class Together:
         return None
 
 
-def rule_of(config: StoppingConfig, trials: int | None = None) -> StoppingRule:
+def rule_of(config: StoppingConfig) -> StoppingRule:
     """The rule that a search asks.
 
     Args:
         config: settings.
-        trials: that the study will have, where that is known: when all have begun, extrapolation takes on those that
-            halving has left paused and that may reach the front all the same.
     """
     rules: list[StoppingRule] = [Finite()]
     if config.limits is not None:
@@ -93,5 +91,5 @@ def rule_of(config: StoppingConfig, trials: int | None = None) -> StoppingRule:
     if config.halving is not None:
         rules.append(Halving(config.halving))
     if config.extrapolation is not None:
-        rules.append(Extrapolation(config.extrapolation, trials))
+        rules.append(Extrapolation(config.extrapolation))
     return Together(rules)

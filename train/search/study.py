@@ -19,10 +19,11 @@ from train.config import dump_config
 from train.journal import write_json
 from train.search.config import SearchConfig
 from train.search.curves import Curve
-from train.search.proposals import CLAIMS, Proposals, lock_of
+from train.search.lock import alone
+from train.search.proposals import CLAIMS, Proposals, optuna
 from train.search.rows import TrialRow, pareto_front
 from train.search.scores import best_error, points_of, rows_of
-from train.search.space import Space, Values, check_validation
+from train.search.space import Space, Values, check_stopping, check_validation
 from train.state import first_difference
 
 SETTINGS, TRIALS, TRIAL, ROW, RUN, SPEED = "search.json", "trials", "trial.json", "row.json", "run.json", "speed.json"
@@ -46,7 +47,8 @@ class Study:
         check_validation(self.space.base, search.objectives.error)
         if search.sampler.name == "grid":
             self.space.grid()  # a range without a step is told now
-        self.lock = lock_of(self.folder / CLAIMS)
+        check_stopping(search, self.space.base)
+        optuna()
         (self.folder / TRIALS).mkdir(parents=True, exist_ok=True)
         with self.locked():
             self.proposals = Proposals(search, self.folder, self._name())
@@ -76,11 +78,8 @@ class Study:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Alone among all workers: who decides what becomes of which trial."""
-        self.lock.acquire()
-        try:
+        with alone(self.folder / CLAIMS):
             yield
-        finally:
-            self.lock.release()
 
     def rows(self) -> list[TrialRow]:
         """Of all trials, as far as they are, by number."""

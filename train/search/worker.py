@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.journal import write_json
-from train.search.curves import StoppingRule, Verdict
+from train.search.curves import StoppingRule
 from train.search.lease import Lease, Watch
 from train.search.processes import LOG, Launcher, Running, Session
 from train.search.rows import Outcome, TrialRow
@@ -28,10 +28,25 @@ LOST = 76
 
 @dataclass(frozen=True)
 class Held:
-    """A trial that is this worker's."""
+    """A trial that is this worker's.
+
+    Attributes:
+        folder: of it.
+        lease: by which it is held.
+        judged: whether the rung that it stands at, if it does, was decided about.
+    """
 
     folder: Path
     lease: Lease
+    judged: bool = False
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What becomes of a trial that was validated."""
+
+    state: Literal["running", "waiting", "paused", "stopped"]
+    reason: str = ""
 
 
 class Worker:
@@ -98,7 +113,7 @@ class Worker:
         if promoted is not None:
             row = next(row for row in rows if row.number == promoted)
             assert row.state == "paused", row
-            return self._hold(row)
+            return self._hold(row, judged=True)
         if len(rows) < study.search.budget.trials and (begun := study.proposals.ask(study.space, rows)):
             return self._hold_new(*begun) or "again"
         return "wait" if running else "over"
@@ -112,10 +127,10 @@ class Worker:
         write_row(folder, waiting)
         return waiting
 
-    def _hold(self, row: TrialRow) -> Held:
+    def _hold(self, row: TrialRow, *, judged: bool = False) -> Held:
         folder = trial_folder(self.study.folder, row.number)
         write_row(folder, row.model_copy(update={"state": "running", "reason": "", "worker": self.name}))
-        return Held(folder, Lease(folder))
+        return Held(folder, Lease(folder), judged)
 
     def _hold_new(self, number: int, values: dict[str, Any]) -> Held | None:
         """A new trial; none where it is over before it begins."""
@@ -150,9 +165,11 @@ class Worker:
 
     def _see_to_its_end(self, held: Held) -> None:
         """Sessions until the trial is over, pauses, or this worker has to leave it."""
-        row = read_row(held.folder)
+        row, judged = read_row(held.folder), held.judged
         while True:
             epoch = up_to_date(held.folder, row, self.study.search.objectives.error).epochs
+            if not judged:  # a worker may have died between a rung and its verdict
+                epoch, judged = max(0, epoch - 1), True
             until = self.rule.next_pause(row.number, epoch, row.of_epochs)
             row = self._session(held, row, until)
             if held.lease.lost():
@@ -181,9 +198,9 @@ class Worker:
             self.launcher.check()
         return self._after(up_to_date(folder, row, search.objectives.error), outcome, verdict)
 
-    def _watch_over(self, running: Running, held: Held, row: TrialRow, until: int | None) -> Verdict | None:
+    def _watch_over(self, running: Running, held: Held, row: TrialRow, until: int | None) -> Decided | None:
         """Until the session ends: what was decided meanwhile."""
-        verdict: Verdict | None = None
+        verdict: Decided | None = None
         seen, asked = _last_epoch(held.folder), False
         while running.poll() is None:
             epoch = _last_epoch(held.folder)
@@ -198,17 +215,18 @@ class Worker:
             self._pause(POLL_SECONDS)
         return verdict
 
-    def _verdict(self, row: TrialRow) -> Verdict | None:
+    def _verdict(self, row: TrialRow) -> Decided | None:
         """What is to become of a trial that has just been validated; none to go on."""
         rows = self.study.rows()
-        if reason := self.study.used_up(rows):
-            return Verdict("pause", reason)
         curve = self.study.curve(row)
         others = [self.study.curve(other) for other in rows if other.number != row.number]
         verdict = self.rule.judge(curve, others)
-        return None if verdict.kind == "go_on" else verdict
+        if verdict.kind != "go_on":
+            return Decided("paused" if verdict.kind == "pause" else "stopped", verdict.reason)
+        # whoever has more to spend goes on with it
+        return Decided("waiting", reason) if (reason := self.study.used_up(rows)) else None
 
-    def _after(self, row: TrialRow, outcome: Outcome, verdict: Verdict | None) -> TrialRow:
+    def _after(self, row: TrialRow, outcome: Outcome, verdict: Decided | None) -> TrialRow:
         """The row after a session."""
         update: dict[str, Any] = {"state": outcome.kind, "reason": outcome.reason}
         update |= {name: value for name in ("parameters", "peak_memory_MB") if (value := getattr(outcome, name))}
@@ -218,11 +236,10 @@ class Worker:
             update["inference_s_per_atom"] = 1 / outcome.inference_atoms_per_s
         interrupted = outcome.kind == "interrupted" or outcome.exit_code == TO_BE_RESUMED
         if outcome.kind == "paused":
-            verdict = self._verdict(row) or Verdict("go_on")
+            verdict = self._verdict(row) or Decided("running")
         if outcome.kind == "paused" or (interrupted and verdict is not None):
             assert verdict is not None
-            state = {"go_on": "running", "pause": "paused", "stop": "stopped"}[verdict.kind]
-            update |= {"state": state, "reason": verdict.reason}
+            update |= {"state": verdict.state, "reason": verdict.reason}
         elif interrupted:
             update |= {"state": "waiting", "reason": "interrupted; a worker will go on with it"}
         elif outcome.kind == "failed":
