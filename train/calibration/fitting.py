@@ -50,6 +50,6 @@ def fit_calibration(
             if f"{level:g}" not in quantities[name].factors:
                 raise ValueError(
                     f"{name}: a coverage of {level:g} takes {needed(level)} structures beside those for the floor, of"
-                    f" {sample.structures} in all; calibrate on more, or ask for less"
+                    f" {sample.structures} in all; calibrate on more"
                 )
     return HeadCalibration(quantities=quantities, fingerprint=fingerprint)
