@@ -26,12 +26,10 @@ MORE = 'stop.epochs = 30\nfine_tune.start_from = "{checkpoint}"'
 
 def structure(kind: str, rng: np.random.Generator) -> Atoms:
     """Seven or eight atoms, not yet at rest."""
-    atoms = (bulk("Cu", a=3.61 + 0.24 * (kind in {"alloy", "stretched"}), cubic=True) * (2, 1, 1))[
-        int(kind == "vacancy") :
-    ]
+    a = 3.85 if kind in {"alloy", "stretched"} else 3.61
+    atoms = (bulk("Cu", a=a, cubic=True) * (2, 1, 1))[int(kind == "vacancy") :]
     atoms.cell[0] *= 2 if kind == "slab" else 1
-    if kind == "alloy":
-        atoms.symbols[rng.permutation(8)[:4]] = "Au"
+    atoms.symbols[rng.permutation(8)[:4] if kind == "alloy" else []] = "Au"
     atoms.positions += rng.normal(0, rng.choice([0.05, 0.15]), atoms.positions.shape)
     return atoms
 
