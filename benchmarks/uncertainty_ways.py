@@ -53,7 +53,9 @@ class Judged:
 
 def judge(case: Case, way: str, console: Console) -> list[Judged]:
     """Calibrate, and measure on every set of a case; nothing where the way cannot be gone."""
-    potentials = [load(path, device="cpu").potential.only(case.head) for path in case.members]
+    loaded = [load(path, device="cpu").potential.only(case.head) for path in case.members]
+    potentials = [potential for potential in loaded if isinstance(potential, Potential)]
+    assert len(potentials) == len(loaded), "members are single potentials"
     if way == "ensemble" and len(potentials) < 2:
         return []
     with Reporter(console).reading() as progress:

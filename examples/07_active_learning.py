@@ -53,10 +53,10 @@ def chosen(name: str, by: str, checkpoint: Path, files: list[str]) -> list[Atoms
     hot = (Langevin(temperature_K=600, seed=seed) for seed in range(len(starts)))
     settings = [MDSettings(ensemble=one, velocity_seed=one.seed, steps=100, timestep_fs=4) for one in hot]
     list(run_md_many(starts, settings, calculator=calculator, files=HERE / name, on_existing="overwrite"))
-    paths = sorted((HERE / name).glob("[0-9]?????.extxyz"))
+    frames = list(read_structures(sorted((HERE / name).glob("[0-9]?????.extxyz"))))
     describer = ModelDescriber(calculator.potential, calculator.evaluator(), calculator.batch_model().check)
-    more = {"describer": describer, "known": read_structures([HERE / file for file in files])}
-    return select(read_structures(paths), CHOSEN, SelectionSettings(by=by), **more).chosen_of(read_structures(paths))
+    known = read_structures([HERE / file for file in files])
+    return select(frames, CHOSEN, SelectionSettings(by=by), describer=describer, known=known).chosen_of(frames)
 
 
 def main() -> None:
