@@ -4,6 +4,7 @@
     for s in 0 1 2 3 4 5 6 7; do gfm-ase train RUNS/acac.toml --set seed=$s --set output=RUNS/acac_$s; done
     for s in 0 1 2 3; do gfm-ase train RUNS/mp.toml --set seed=$s --set output=RUNS/mp_$s; done
     python -m benchmarks.uncertainty measure --data DATA --runs RUNS --pictures RUNS --json RUNS/uncertainty.json
+    python -m benchmarks.uncertainty halves --demo FOLDER                # one half by the other, 50 times
 
 DATA has the folders acac, mptrj_1k, mpf_tp and random_tp with their published splits; nothing is learnt from, chosen by
 or calibrated on a test split. With `--demo FOLDER` (of `make demo`; more seeds of its run file in FOLDER/run_1, ...)
@@ -13,6 +14,7 @@ the demo's data sets stand in the table too. An ensemble is all checkpoints of a
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.machine import describe
 from benchmarks.uncertainty_cases import Case, acac, demo, mptrj, split_acac, split_mptrj
-from benchmarks.uncertainty_ways import WAYS, Judged, judge
+from benchmarks.uncertainty_ways import WAYS, Judged, coverage_in_halves, judge
 from gfm_ase.calibration_picture import calibration_figure
 from gfm_ase.commands.uncertainty_table import UNITS, coverage_cell
 from gfm_ase.plots import save_figure
@@ -71,6 +73,24 @@ def measure(
     console.print(table)
     if json_file is not None:
         json_file.write_text(json.dumps(numbers, indent=1))
+
+
+@app.command()
+def halves(
+    demo_folder: Annotated[Path, typer.Option("--demo", help="Folder of `make demo`.")],
+    draws: Annotated[int, typer.Option(help="How often the walks are parted in two.")] = 50,
+) -> None:
+    """The demo's validation and test walks, one half calibrated by the other, again and again."""
+    console = Console(width=150)
+    table = Table("set", "way", "quantity", "90 % hold: mean", "standard deviation", "lowest", "highest")
+    for case in demo(demo_folder):
+        for way in WAYS:
+            for one in judge(case, way, console):
+                for quantity, sample in one.samples.items():
+                    shares = [100 * share for share in coverage_in_halves(sample, draws)]
+                    numbers = (statistics.mean(shares), statistics.pstdev(shares), min(shares), max(shares))
+                    table.add_row(case.name, way, quantity, *(f"{number:.1f}" for number in numbers))
+    console.print(table)
 
 
 def _rows(case: Case, found: list[Judged]) -> Iterator[tuple[list[str], dict[str, object]]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -15,10 +16,11 @@ from gfm_ase.loading import load
 from potentials.calibration import HeadCalibration
 from potentials.graph import AtomicGraph
 from potentials.potential import Potential
+from train.calibration.conformal import fit_quantity
 from train.calibration.fitting import fit_calibration
 from train.calibration.last_layer import with_uncertainties
-from train.calibration.measures import Table, measure, measure_on_others
-from train.calibration.samples import Samples, grouped, sample
+from train.calibration.measures import Table, measure, measure_on_others, widths
+from train.calibration.samples import Sample, Samples, grouped, sample
 from train.config import DatasetConfig
 from train.data import label
 from train.evaluation import Evaluate
@@ -51,7 +53,9 @@ class Judged:
 
 def judge(case: Case, way: str, console: Console) -> list[Judged]:
     """Calibrate, and measure on every set of a case; nothing where the way cannot be gone."""
-    potentials = [load(path, device="cpu").potential.only(case.head) for path in case.members]
+    loaded = [load(path, device="cpu").potential.only(case.head) for path in case.members]
+    potentials = [potential for potential in loaded if isinstance(potential, Potential)]
+    assert len(potentials) == len(loaded), "members are single potentials"
     if way == "ensemble" and len(potentials) < 2:
         return []
     with Reporter(console).reading() as progress:
@@ -85,6 +89,17 @@ def judge(case: Case, way: str, console: Console) -> list[Judged]:
             found = samples(frames(paths))
             judged.append(Judged(name, way, found, calibration, measure(found, calibration)))
     return judged
+
+
+def coverage_in_halves(sample: Sample, draws: int, level: float = 0.9) -> list[float]:
+    """Share of the errors inside, of one half of the structures calibrated by the other, for each draw of halves."""
+    structures, found = np.unique(sample.structure), []
+    for seed in range(draws):
+        chosen = np.random.default_rng(seed).permutation(structures)[: len(structures) // 2]
+        fitted = np.isin(sample.structure, chosen)
+        record, others = fit_quantity(sample.part(fitted), (level,), seed=seed), sample.part(~fitted)
+        found.append(float((np.abs(others.error) <= widths(others, record)[level]).mean()))
+    return found
 
 
 def mean_and_spread(members: Sequence[Potential]) -> Evaluate:

@@ -16,23 +16,20 @@ from train.loop import train
 
 HERE, CHOSEN, ANEW = Path("example_07"), 10, LabellingSettings(resume=False)
 SHARES = {"crystal": 16, "slab": 1, "vacancy": 1, "alloy": 1, "stretched": 1}
-RUN = """
-output = "{name}"
+RUN = """output = "{name}"
 compile = false
 batch.max_atoms = 48
 potential.backbone = {{ width = 32, depth = 2, cutoff = 4.5 }}
-dataset = [{{ name = "emt", train = {files}, test = "test.extxyz", valid_fraction = 0 }}]
-"""
+dataset = [{{ name = "emt", train = {files}, test = "test.extxyz", valid_fraction = 0 }}]"""
 MORE = 'stop.epochs = 30\nfine_tune.start_from = "{checkpoint}"'
 
 
 def structure(kind: str, rng: np.random.Generator) -> Atoms:
     """Seven or eight atoms, not yet at rest."""
-    atoms = bulk("Cu", a=3.85 if kind in {"alloy", "stretched"} else 3.61, cubic=True) * (2, 1, 1)
+    a = 3.85 if kind in {"alloy", "stretched"} else 3.61
+    atoms = (bulk("Cu", a=a, cubic=True) * (2, 1, 1))[int(kind == "vacancy") :]
     atoms.cell[0] *= 2 if kind == "slab" else 1
-    if kind == "alloy":
-        atoms.symbols[rng.permutation(8)[:4]] = "Au"
-    del atoms[[0] if kind == "vacancy" else []]
+    atoms.symbols[rng.permutation(8)[:4] if kind == "alloy" else []] = "Au"
     atoms.positions += rng.normal(0, rng.choice([0.05, 0.15]), atoms.positions.shape)
     return atoms
 
@@ -44,9 +41,8 @@ def labelled(name: str, atoms: list[Atoms]) -> str:
 
 def trained(name: str, files: list[str], more: str) -> tuple[Path, int]:
     """A checkpoint that has learnt the files, and its error, meV/Å; `more` of the run file."""
-    run_file = HERE / f"{name}.toml"
-    run_file.write_text(more + RUN.format(name=name, files=files))
-    result = train(load_config(run_file), overwrite=True)
+    (HERE / f"{name}.toml").write_text(f"{more}\n{RUN.format(name=name, files=files)}")
+    result = train(load_config(HERE / f"{name}.toml"), overwrite=True)
     return HERE / name / "model.safetensors", round(1e3 * result.errors["emt"]["forces_mae_eV_per_A"])
 
 
@@ -57,10 +53,10 @@ def chosen(name: str, by: str, checkpoint: Path, files: list[str]) -> list[Atoms
     hot = (Langevin(temperature_K=600, seed=seed) for seed in range(len(starts)))
     settings = [MDSettings(ensemble=one, velocity_seed=one.seed, steps=100, timestep_fs=4) for one in hot]
     list(run_md_many(starts, settings, calculator=calculator, files=HERE / name, on_existing="overwrite"))
-    paths = sorted((HERE / name).glob("[0-9]?????.extxyz"))
+    frames = list(read_structures(sorted((HERE / name).glob("[0-9]?????.extxyz"))))
     describer = ModelDescriber(calculator.potential, calculator.evaluator(), calculator.batch_model().check)
-    more = {"describer": describer, "known": read_structures([HERE / file for file in files])}
-    return select(read_structures(paths), CHOSEN, SelectionSettings(by=by), **more).chosen_of(read_structures(paths))
+    known = read_structures([HERE / file for file in files])
+    return select(frames, CHOSEN, SelectionSettings(by=by), describer=describer, known=known).chosen_of(frames)
 
 
 def main() -> None:
@@ -72,7 +68,6 @@ def main() -> None:
     first = trained("first", [begin], "stop.epochs = 80")
     for by in ("random", "both"):
         (checkpoint, last[by]), files = first, [begin]
-        print(f"{by}: {last[by]} meV/Å at first")
         for turn in range(3):
             files.append(labelled(f"{by}{turn}", chosen(f"{by}{turn}_md", by, checkpoint, files)))
             checkpoint, last[by] = trained(f"{by}{turn}_run", files, MORE.format(checkpoint=checkpoint.resolve()))

@@ -67,7 +67,10 @@ class MDFiles:
     def last_good(self) -> Path | None:
         """Where the last good frame is kept when a run has to stop."""
         base = next(iter(self._all()), None)
-        return None if base is None else base.with_name(f"{base.name.split('.')[0]}.last_good.extxyz")
+        if base is None:
+            return None
+        name = base.stem.removesuffix(".state")  # up to the suffix: hot_0.1 and hot_0.3 are two runs
+        return base.with_name(f"{name}.last_good.extxyz")
 
     def check(self) -> None:
         """Raise ValueError for a suffix of no trajectory, a missing directory or one name used twice."""

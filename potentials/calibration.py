@@ -31,6 +31,9 @@ UNCERTAINTY: dict[QuantityName, str] = {name: f"{name}_uncertainty" for name in 
 OTHERS = "*"
 """In the place of a symbol: elements without a factor of their own, and quantities of whole structures."""
 
+COVERAGE = 0.9
+"""What intervals hold unless another share is asked for."""
+
 ROWS = max(atomic_numbers.values()) + 1
 
 
@@ -92,7 +95,7 @@ def half_widths(
     calibration: QuantityCalibration,
     uncertainty: Any,
     *,
-    coverage: float = 0.9,
+    coverage: float = COVERAGE,
     numbers: Any = None,
     atoms: Any = 1,
 ) -> Floats:
@@ -126,7 +129,7 @@ class Intervals:
         ValueError: the coverage is none of those calibrated.
     """
 
-    def __init__(self, calibration: HeadCalibration, coverage: float = 0.9) -> None:
+    def __init__(self, calibration: HeadCalibration, coverage: float = COVERAGE) -> None:
         self.coverage = coverage
         self.floors = {name: quantity.floor for name, quantity in calibration.quantities.items()}
         self.tables = {

@@ -218,7 +218,8 @@ def check_program(path: Path, evaluate: CompiledPotential, program: Program, man
 
 def agree(found: Tensor, expected: Tensor, part: float, least: float) -> bool:
     """Whether numbers differ by no more than a part of the largest, or of `least`."""
-    scale = max(least, float(torch.nan_to_num(expected).abs().max()) if expected.numel() else 0.0)
+    finite = expected[expected.isfinite()]  # uncertainties of elements never seen are infinite
+    scale = max(least, float(finite.abs().max()) if finite.numel() else 0.0)
     return torch.allclose(found, expected, rtol=0.0, atol=part * scale + 1e-300, equal_nan=True)
 
 
@@ -235,5 +236,6 @@ def _one_head(potential: Potential, manifest: Manifest, head: str) -> tuple[Pote
         "potential": single.config,
         "heads": {head: manifest.heads[head]},
         "golden": [golden for golden in manifest.golden if golden.head == head],
+        "calibration": {name: record for name, record in manifest.calibration.items() if name == head},
     }
     return single, manifest.model_copy(update=update)

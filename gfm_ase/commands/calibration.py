@@ -92,6 +92,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     Example: gfm-ase calibrate ensemble.safetensors held_back.extxyz --report reliability.png
     """
     from potentials.checkpoint import save_calibrated, save_checkpoint
+    from potentials.manifest import DTYPES
     from train.calibration.fitting import fit_calibration
 
     path = output or checkpoint.with_name(f"{checkpoint.stem}_calibrated{checkpoint.suffix}")
@@ -106,7 +107,8 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     else:
         known = {**found.manifest.calibration, found.head: calibration}
         changes = {"potential": found.fitted.config, "calibration": known}
-        save_checkpoint(path, found.fitted, found.manifest.model_copy(update=changes))
+        own = found.fitted.to(DTYPES[found.manifest.dtype])  # --dtype is of what is computed, not of what is kept
+        save_checkpoint(path, own, found.manifest.model_copy(update=changes))
     _tell(found, calibration, report or [], console)
     announce(console, f"Calibrated: {path}")
 

@@ -67,6 +67,8 @@ def doubt_columns(policy: UncertaintyPolicy | None, known: bool) -> list[Column]
 
 def candidates_beside(policy: UncertaintyPolicy | None, files: ScreenFiles) -> Path | None:
     """Where candidates are written, None where none are; raises ValueError for a directory that is not there."""
+    if policy is None:  # of labels there may be no outputs to stand beside
+        return None
     path = candidates_path(policy, files.table.with_suffix(".candidates.extxyz"))
     if path is not None:
         check_directory(path)

@@ -104,7 +104,7 @@ class ModelDescriber:
     def _uncertainties(self, graph: Any, structures: Sequence[Atoms], uncertain: bool) -> list[float]:
         if uncertain and self._evaluate is not None:
             results = self._evaluate(graph.to(self._potential.device))
-            if "uncertainty" in results:
+            if "uncertainty" in results and not bool(results["uncertainty"].isnan().any()):  # NaN: the head has none
                 return [float(value) for value in results["uncertainty"]]
         return [told_uncertainty(atoms) if uncertain else math.nan for atoms in structures]
 

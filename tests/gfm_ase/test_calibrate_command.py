@@ -137,11 +137,12 @@ def test_reports_are_a_picture_and_numbers(one_head: Path, held_back: Path, tmp_
 
 
 @pytest.mark.usefixtures("uncertain")
-def test_frames_of_one_walk_count_as_one_structure(one_head: Path, held_back: Path, tmp_path: Path) -> None:
+def test_frames_of_one_walk_count_as_one_structure(one_head: Path, tmp_path: Path) -> None:
+    write(held_back := tmp_path / "held.extxyz", labelled(60))
     said = run("calibrate", one_head, held_back, "-o", tmp_path / "o.safetensors", "--group", "walk")
-    assert "0.9 takes 9 structures beside those for the floor, and is not there" in said
+    assert "0.95 takes 19 structures beside those for the floor, and is not there" in said
     record = read_manifest(tmp_path / "o.safetensors").calibration["emt"]
-    assert record.quantities["energy"].structures == {"*": 8}
+    assert record.quantities["energy"].structures == {"*": 12}
     with pytest.raises(ValueError, match=r"held\.extxyz:0: --group run: info has no such key; it has walk"):
         run("calibrate", one_head, held_back, "--group", "run")
 
@@ -187,3 +188,37 @@ def test_a_picture_of_several_sets_has_a_row_for_each_quantity() -> None:
     assert len(figure.axes) == 6
     labels = [text.get_text() for axis in figure.axes for text in axis.get_yticklabels()]
     assert {"fifths", "others", "H", "C", "O"} <= set(labels)
+
+
+def test_another_dtype_is_of_what_is_computed_not_of_what_is_kept(
+    one_head: Path, held_back: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "train.extxyz", labelled(40, seed=5))
+    out = tmp_path / "out.safetensors"
+    run("calibrate", one_head, held_back, "--training", tmp_path / "train.extxyz", "--dtype", "float64", "-o", out)
+    before, (after, manifest) = load_checkpoint(one_head)[0], load_checkpoint(out)
+    assert manifest.dtype == "float32"
+    assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
+    assert set(manifest.calibration["emt"].quantities) == {"energy", "forces"}
+
+
+def test_a_head_that_knows_no_uncertainty_has_no_coverage(two_heads: Path, held_back: Path, tmp_path: Path) -> None:
+    """The last layer was fitted for the other head, and says NaN of this one."""
+    write(tmp_path / "train.extxyz", labelled(40, seed=5))
+    out = tmp_path / "out.safetensors"
+    run("calibrate", two_heads, held_back, "--head", "emt", "--training", tmp_path / "train.extxyz", "-o", out)
+    for frame in (frames := labelled(12)):
+        frame.numbers[:] = 8
+    write(tmp_path / "oxygen.extxyz", frames)
+    assert "Spearman" not in run("evaluate", out, tmp_path / "oxygen.extxyz", "--head", "xtb")
+    assert "Spearman" in run("evaluate", out, held_back, "--head", "emt")
+
+
+@pytest.mark.usefixtures("uncertain")
+def test_a_calibration_without_the_coverage_that_calculators_give_is_not_written(
+    one_head: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "few.extxyz", labelled(8))
+    with pytest.raises(ValueError, match=r"energy: a coverage of 0.9 takes 9 structures .* of 8 in all; calibrate on"):
+        run("calibrate", one_head, tmp_path / "few.extxyz", "-o", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()

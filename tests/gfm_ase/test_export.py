@@ -214,3 +214,11 @@ def test_a_program_that_disagrees_is_not_exported(
     with pytest.raises(ExportError, match="its program gives other results than its weights"):
         export_potential(one_head, tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
+
+
+def test_infinities_do_not_hide_what_differs() -> None:
+    """Uncertainties of elements never seen are infinite; the others must agree all the same."""
+    wanted = torch.tensor([torch.inf, 1.0])
+    assert agree(wanted, wanted, 1e-4, 1.0)
+    assert not agree(torch.tensor([torch.inf, 2.0]), wanted, 1e-4, 1.0)
+    assert not agree(torch.tensor([3.0, 1.0]), wanted, 1e-4, 1.0)

@@ -61,6 +61,16 @@ def test_it_stops_at_the_step_and_atom_and_keeps_the_last_good_frame(tmp_path: P
     assert not (tmp_path / "md.candidates.extxyz").exists()
 
 
+def test_runs_with_points_in_their_names_keep_frames_of_their_own(tmp_path: Path) -> None:
+    for name in ("hot_0.1", "hot_0.3"):
+        with pytest.raises(MDStoppedError, match=rf"kept in .*{name}\.last_good\.extxyz"):
+            run_md(flying(), settings("stop"), calculator=Free(), files=tmp_path / f"{name}.extxyz")
+    assert {path.name for path in tmp_path.glob("*.last_good.extxyz")} == {
+        "hot_0.1.last_good.extxyz",
+        "hot_0.3.last_good.extxyz",
+    }
+
+
 def test_a_start_above_the_limit_has_no_good_frame() -> None:
     with pytest.raises(MDStoppedError, match=r"at step 0 .*there is no good frame before it"):
         run_md(flying(start=2.0), settings("stop"), calculator=Free())

@@ -138,3 +138,12 @@ def test_a_coverage_that_is_asked_for_is_reached_or_refused() -> None:
         fit_calibration({"energy": sample}, coverage=[0.99])
     with pytest.raises(ValueError, match=r"coverage 90 is not between 0 and 1; 0\.9 is 90 %"):
         levels_with([90])
+
+
+@pytest.mark.parametrize("structures", [12, 20, 100])
+def test_what_the_number_of_structures_leaves_uncertain_is_that_of_a_beta_distribution(structures: int) -> None:
+    """Even where all that were calibrated by are covered."""
+    record = fit_quantity(drawn_energies(np.random.default_rng(0), structures), (0.9,))
+    n = record.structures["*"]
+    rank = math.ceil(0.9 * (n + 1))
+    assert record.spread["0.9"] == pytest.approx(math.sqrt(rank * (n + 1 - rank) / ((n + 1) ** 2 * (n + 2))), rel=0.35)

@@ -162,4 +162,6 @@ def spread_of_coverage(sample: Sample, calibration: QuantityCalibration, level: 
     index = np.unique(sample.structure, return_inverse=True)[1]
     residual = np.bincount(index, weights=covered - covered.mean())
     several = len(residual)
-    return float(np.sqrt(np.square(residual).sum() * several / max(several - 1, 1)) / len(covered))
+    found = float(np.sqrt(np.square(residual).sum() * several / max(several - 1, 1)) / len(covered))
+    # few structures may all be covered; the coverage of k-th scores of n varies as a beta distribution all the same
+    return max(found, math.sqrt(level * (1 - level) / (worth(covered, sample) + 2)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from potentials.calibration import HeadCalibration
+from potentials.calibration import COVERAGE, HeadCalibration
 from train.calibration.conformal import LEVELS, fit_quantity, needed
 from train.calibration.samples import Samples
 
@@ -28,7 +28,7 @@ def fit_calibration(
 
     Args:
         samples: errors and raw uncertainties of structures that nothing was learnt from and nothing chosen by.
-        coverage: levels beside `LEVELS`; those named here must be reached.
+        coverage: levels beside `LEVELS`; those named here must be reached, and the one that calculators give.
         fingerprint: SHA-256 of the structures.
         seed: of the choice of structures for the floor.
 
@@ -46,10 +46,10 @@ def fit_calibration(
             quantities[name] = fit_quantity(sample, levels, seed=seed)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        for level in coverage:
+        for level in (*coverage, COVERAGE):
             if f"{level:g}" not in quantities[name].factors:
                 raise ValueError(
                     f"{name}: a coverage of {level:g} takes {needed(level)} structures beside those for the floor, of"
-                    f" {sample.structures} in all; calibrate on more, or ask for less"
+                    f" {sample.structures} in all; calibrate on more"
                 )
     return HeadCalibration(quantities=quantities, fingerprint=fingerprint)

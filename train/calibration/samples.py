@@ -80,7 +80,10 @@ class Gathering:
     def add(self, batch: Labelled, results: Mapping[str, Tensor]) -> None:
         """Keep what is labelled and has an uncertainty, of a batch that was evaluated."""
         for name in QUANTITIES:
-            if UNCERTAINTY[name] in results and bool(batch.known[name].any()):
+            given = results.get(UNCERTAINTY[name])
+            if given is None or bool(given.isnan().all()):  # NaN: this head knows none
+                continue
+            if bool(batch.known[name].any()):
                 self._found[name].append(_values(name, batch, results, self.structures))
         self.structures += batch.graph.n_graphs
 
