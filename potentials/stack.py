@@ -78,7 +78,8 @@ class Stack(nn.Module):
         found: dict[str, list[Tensor]] = {kind: [] for kind in self._names}
         for name, tensor in own[0].items():
             of_all = [tensors[name].detach() for tensors in own]
-            same = all(torch.equal(tensor, other) for other in of_all[1:])
+            # one tensor is stacked in any case: members that are all alike are still so many
+            same = not name.endswith("references.scale_D") and all(torch.equal(tensor, other) for other in of_all[1:])
             exact = isinstance(whole.get_submodule(name.rpartition(".")[0]), ExactBuffers)
             kind = ("shared" if same else "stacked") + ("_exact" if exact else "")
             self._names[kind].append(name)

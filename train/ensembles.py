@@ -171,6 +171,10 @@ def join(members: Sequence[Member], path: Path, errors: Errors | None = None) ->
         ValueError: members that do not go together.
     """
     ensemble = make_ensemble(members)
+    for head in ensemble.heads:
+        if not ensemble.references.elements(head):
+            theirs = "; ".join(f"{one.name}: {' '.join(one.potential.references.elements(head))}" for one in members)
+            raise ValueError(f"no element is known to all members ({theirs}); they do not answer as one")
     golden: list[GoldenStructure] = []
     with torch.no_grad():
         for one in members[0].manifest.golden:
