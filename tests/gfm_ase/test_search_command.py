@@ -176,9 +176,11 @@ def test_the_example_runs_in_a_smaller_form(tmp_path: Path) -> None:
     """Two trials of two epochs of the search file and the run file that are there."""
     run = (EXAMPLE / "acac.toml").read_text()
     run = re.sub(r"(?m)^epochs = \d+", "epochs = 2", run)
-    run = run.replace("validate_every = 5", "validate_every = 1")
+    run = "compile = false\n" + run.replace("validate_every = 5", "validate_every = 1")
     search = (EXAMPLE / "search.toml").read_text().replace("../../runs/acac_search", "study")
     search = search.replace("first_rung = 5", "first_rung = 1").replace("trials = 40", "trials = 2")
+    search = search.replace("high = 64", "high = 16").replace("high = 3\n", "high = 1\n")
+    search = search.replace("choices = [1, 2, 3]", "choices = [1]")
     (tmp_path / "acac.toml").write_text(run)
     (tmp_path / "search.toml").write_text(search)
     result = invoke(str(tmp_path / "search.toml"))
