@@ -198,10 +198,10 @@ def _record(head: str, members: Sequence[Member], errors: Mapping[str, float]) -
 
 
 def errors_of(ensemble: Ensemble, datasets: Sequence[Dataset]) -> dict[str, dict[str, float]]:
-    """Errors on the test splits, by head; of data sets that have one."""
+    """Errors on the test splits (valid where there is none, which all members must have held back), by head."""
     outputs = [output.quantity for output in ensemble.config.outputs]
     return {
-        dataset.name: predict(ensemble, ensemble.references, dataset.test, outputs=outputs).errors()
+        dataset.name: predict(ensemble, ensemble.references, dataset.test or dataset.valid, outputs=outputs).errors()
         for dataset in datasets
-        if len(dataset.test)
+        if len(dataset.test) or len(dataset.valid)
     }

@@ -200,7 +200,7 @@ def _forces(
     if not likely.counts.sum():
         named.tell(f"{named.name}: no uncertainty of forces, for no structure held back has forces")
         return None
-    which, squares_Z = likely.best()
+    which, squares_Z = likely.best(len(FLOORS))
     ridge, floor = divmod(which, len(FLOORS))
     factors = {chemical_symbols[number]: float(squares_Z[number].sqrt()) for number in seen}
     return spectrum.whitening(float(spectrum.ridges[ridge])), factors, float(FLOORS[floor])

@@ -21,6 +21,9 @@ FLOORS = np.array([np.inf, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003])
 ATOMS_OF_ALL = 3
 """Held-back atoms that the factor common to all elements counts as, beside those of an element."""
 
+ALIKE = 1e-4
+"""Twice a difference of logarithms of likelihoods that tells nothing."""
+
 LEAST = 1e-18
 """(eV)², (eV/Å)²: squares of errors below it count as this."""
 
@@ -88,8 +91,11 @@ class Likely:
         """Of all processes."""
         return Likely(*(group.sum(part) for part in (self.ratios, self.logs, self.counts)))
 
-    def best(self) -> tuple[int, Tensor]:
+    def best(self, floors: int = 1) -> tuple[int, Tensor]:
         """Number of the likeliest way, and the squares of the factors [Z] that go with it.
+
+        Of ways that are as likely, to `ALIKE`, it is that of the largest ridge, which magnifies rounding least, and of
+        its first floor: small ridges are often all alike, and then rounding would choose.
 
         An element's own mean ratio is drawn towards that of all by `ATOMS_OF_ALL`: a few atoms tell little, and of an
         element that none is of it is that of all.
@@ -98,5 +104,7 @@ class Likely:
         common_R = self.ratios.sum(1) / total
         squares_RZ = (self.ratios + ATOMS_OF_ALL * common_R[:, None]) / (self.counts + ATOMS_OF_ALL)
         loss_R = self.logs + (self.counts * squares_RZ.log() + self.ratios / squares_RZ).sum(1)
-        which = int(loss_R.argmin())
+        alike = (loss_R <= loss_R.min() + ALIKE).view(-1, floors)
+        ridge = int(alike.any(1).nonzero().max())
+        which = ridge * floors + int(alike[ridge].nonzero().min())
         return which, squares_RZ[which]

@@ -157,7 +157,7 @@ def _errors(manifest: Any) -> dict[str, dict[str, float]]:
 
 def errors_beside(own: dict[str, dict[str, float]], of_members: dict[str, dict[str, dict[str, float]]]) -> Table:
     """Mean absolute errors of an ensemble and of its members on the test splits."""
-    table = Table(title="Mean absolute errors on the test splits", title_justify="left")
+    table = Table(title="Mean absolute errors on structures held back from training", title_justify="left")
     for name in ("head", "quantity", "ensemble", "best member", "mean"):
         table.add_column(name, justify="left" if name in {"head", "quantity"} else "right")
     for head, found in own.items():

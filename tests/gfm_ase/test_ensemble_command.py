@@ -34,7 +34,7 @@ def test_checkpoints_become_one(tmp_path: Path, one_head: Path, alloy: Atoms) ->
     assert alloy.calc.results["uncertainty"] == pytest.approx(0.0, abs=1e-5)  # two of the same
     write(tmp_path / "alloy.extxyz", alloy.copy())
     call("md", target, tmp_path / "alloy.extxyz", "--temperature-K", 300, "--steps", 3, "-o", tmp_path / "md.extxyz")
-    call("relax", target, tmp_path / "alloy.extxyz", "--max-steps", 2, "-o", tmp_path / "relaxed.extxyz")
+    call("relax", target, tmp_path / "alloy.extxyz", "--fmax", 5, "-o", tmp_path / "relaxed.extxyz")
     with pytest.raises(ValueError, match="holds an ensemble of 2; this takes the checkpoint of a single run"):
         call("export", target, "-o", tmp_path / "e.pt2")
 
@@ -44,7 +44,7 @@ def test_seeds_from_a_run_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "run.toml").write_text(RUN)
     monkeypatch.chdir(tmp_path)
     said = call("ensemble", "run.toml", "--seeds", 2, "--set", "stop.epochs=1", "-o", "e")
-    assert "Mean absolute errors on the test splits" in said
+    assert "Mean absolute errors on structures held back from training" in said
     assert "Ensemble of 2: e/ensemble.safetensors" in said
     manifest = read_manifest("e/ensemble.safetensors")
     assert [member.name for member in manifest.members] == ["seed_0", "seed_1"]
