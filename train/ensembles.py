@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from potentials.checkpoint import load_single, save_checkpoint
+from potentials.checkpoint import load_single, read_manifest, save_checkpoint
 from potentials.ensemble import Ensemble
 from potentials.manifest import GoldenStructure, HeadRecord, Manifest, describe, golden_structure
 from potentials.potential import Potential
-from train.config import RunConfig, load_config
+from train.config import RunConfig, dump_config, load_config
 from train.data import Dataset
 from train.evaluation import predict
 from train.export import environment
@@ -27,6 +27,7 @@ from train.group import ALONE, Group
 from train.loop import train, where_it_stands
 from train.run import MODEL
 from train.search.study import best_trials
+from train.state import FREE_TO_CHANGE, first_difference
 
 Errors = Mapping[str, Mapping[str, float]]
 
@@ -77,19 +78,16 @@ def trials_of(study: Path, folder: Path, count: int, *, epochs: int | None = Non
     runs = []
     for trial in best_trials(study, count):
         copied = folder / f"trial_{trial.name}"
+        had = load_config(trial / "config.json").stop.epochs
+        if epochs is not None and epochs < had:  # before anything is copied
+            raise ValueError(f"--epochs {epochs}: trial {trial.name} was trained for {had}; ask for more")
         if not copied.exists():
             beside = copied.with_name(f".{copied.name}.tmp")
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(trial, beside)
-            if epochs is not None:
-                (beside / MODEL).unlink(missing_ok=True)  # there will be a better one
             beside.replace(copied)
         config = load_config(copied / "config.json").model_copy(update={"output": copied})
         if epochs is not None:
-            if epochs < config.stop.epochs:
-                raise ValueError(
-                    f"--epochs {epochs}: trial {trial.name} was trained for {config.stop.epochs}; ask for more"
-                )
             config = config.model_copy(update={"stop": config.stop.model_copy(update={"epochs": epochs})})
         runs.append(config)
     return runs
@@ -108,7 +106,7 @@ def train_members(runs: Sequence[RunConfig], *, console: Console | None = None, 
         ValueError: as `train.loop.train`.
     """
     for number, config in enumerate(runs):
-        there, _ = group.agree(float((config.output / MODEL).exists()), 0)
+        there, _ = group.agree(float(_finished(config)), 0)
         if there:
             continue
         if console is not None and group.first:
@@ -119,6 +117,29 @@ def train_members(runs: Sequence[RunConfig], *, console: Console | None = None, 
             raise StoppedError(config.output.name, result.reason)
     group.wait()
     return [read_member(config.output / MODEL) for config in runs]
+
+
+def _finished(config: RunConfig) -> bool:
+    """Whether a run's checkpoint is there; one of fewer epochs goes on from its state.
+
+    Raises:
+        ValueError: the checkpoint there is of other settings, or of more epochs.
+    """
+    path = config.output / MODEL
+    if not path.exists():
+        return False
+    before = read_manifest(path).training["config"]
+    difference = first_difference(before, dump_config(config), FREE_TO_CHANGE)
+    had, wanted = before["stop"]["epochs"], config.stop.epochs
+    if difference is None and wanted < had:
+        difference = ("stop.epochs", had, wanted)
+    if difference is not None:
+        key, was, now = difference
+        raise ValueError(
+            f"{config.output} was trained with {key} = {was!r} and is asked for with {now!r}; put it back, or name"
+            " another folder by -o"
+        )
+    return bool(wanted == had)
 
 
 class StoppedError(ValueError):

@@ -52,6 +52,9 @@ def test_members_are_trained_once_joined_and_measured(
     assert members[0].manifest.golden == read_manifest(alone).golden
     monkeypatch.setattr(ensembles, "train", None)  # would fail if it were called
     assert [member.name for member in train_members(runs)] == ["seed_0", "seed_1"]
+    other = [run.model_copy(update={"precision": "bf16"}) for run in runs]
+    with pytest.raises(ValueError, match="was trained with precision = 'float32' and is asked for with 'bf16'"):
+        train_members(other)
     datasets = load_datasets(runs[0])
     errors = errors_of(make_ensemble(members), datasets)
     manifest = join(members, tmp_path / "ensemble.safetensors", errors)
@@ -92,8 +95,15 @@ def test_trials_go_on(make_config: MakeConfig, tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(ensembles, "train", None)
     assert [member.manifest.training["epochs"] for member in members] == [2, 2]
     assert [read_manifest(folder / "model.safetensors").training["epochs"] for folder in folders] == [1, 1]
-    with pytest.raises(ValueError, match="--epochs 1: trial 0000 was trained for 2; ask for more"):
-        trials_of(tmp_path, tmp_path / "e", 2, epochs=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(ensembles, "best_trials", lambda study, count: folders[:count])
+    more = train_members(trials_of(tmp_path, tmp_path / "e", 2, epochs=3))
+    assert [member.manifest.training["epochs"] for member in more] == [3, 3]
+    with pytest.raises(ValueError, match=r"was trained with stop\.epochs = 3 and is asked for with 2"):
+        train_members(trials_of(tmp_path, tmp_path / "e", 2, epochs=2))
+    with pytest.raises(ValueError, match="--epochs 0: trial 0000 was trained for 1; ask for more"):
+        trials_of(tmp_path, tmp_path / "none", 2, epochs=0)
+    assert not (tmp_path / "none").exists()
 
 
 def test_branches(make_config: MakeConfig, tmp_path: Path) -> None:
