@@ -16,15 +16,14 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.md.verlet import VelocityVerlet
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.copper import crystal, random_potential
+from benchmarks.copper import crystal, random_potential, seconds_of_steps
 from benchmarks.machine import describe
 from gfm_ase.calculator import GFMCalculator
 from md_workflows import MDSettings, UncertaintyPolicy, run_md, run_md_many
@@ -86,18 +85,6 @@ def step(run: Callable[[int, UncertaintyPolicy | None], None], steps: int, polic
     return (spent[1] - spent[0]) / steps
 
 
-def processor_seconds(atoms: Atoms, steps: int) -> float:
-    """The fastest of some steps of ASE's velocity Verlet, in seconds of processor."""
-    dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
-    dynamics.run(3)
-    found = []
-    for _ in range(steps):
-        began = time.process_time()
-        dynamics.run(1)
-        found.append(time.process_time() - began)
-    return min(found)
-
-
 def main(
     steps: Annotated[int, typer.Option(help="Steps of a turn.")] = 200,
     turns: Annotated[int, typer.Option(help="Turns of each.")] = 7,
@@ -107,7 +94,7 @@ def main(
     console = Console(width=120)
     atoms = crystal((4, 4, 8))
     atoms.calc = GFMCalculator(random_potential("schnet"))
-    schnet = processor_seconds(atoms, 15)
+    schnet = min(seconds_of_steps(atoms, 15, time.process_time))
     table = Table(title=f"512 atoms; a step of SchNet takes {1e3 * schnet:.0f} ms", caption=describe())
     for column in ("run", "without, µs", "with a policy, µs", "the policy, µs", "of a step of SchNet"):
         table.add_column(column, justify="left" if column == "run" else "right")

@@ -4,9 +4,7 @@
 
 Settings are drawn at random by a seed: backbone, width, depth, cutoff, learning rate, batch. A fifth of the training
 part of `acac` at 300 K judges; no test split is read. Trials that are recorded already are kept, so that an
-interrupted recording goes on. One process, one thread, one trial after the other. Joules are those of the journal
-(`energy_J`); where it has none they are the CPU seconds of the process, its start included, times `WATTS`, and are an
-estimate.
+interrupted recording goes on. One process, one thread, one trial after the other. Joules are those of the journal.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +29,6 @@ from potentials.structures import graph_from_atoms
 from train.journal import read_journal, write_json
 
 EPOCHS = 27
-WATTS = 10.0
-"""Of one busy core: an estimate, which no ratio depends on."""
 
 JUDGED_FRAMES = 16
 RUN_FILE = """
@@ -66,17 +61,8 @@ def draw(random_: random.Random) -> dict[str, Any]:
     return settings | ({"potential.backbone.l_max": 2} if backbone == "ember" else {})
 
 
-def cpu_seconds(process: int) -> float | None:
-    """Of a process that runs; none where it does not any more."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def trained(folder: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Train in a process of its own; rows of its journal, with `cpu_seconds`."""
+    """Train in a process of its own; rows of its journal."""
     folder.mkdir(parents=True, exist_ok=True)
     run_file, journal = folder / "run.toml", folder / "journal.jsonl"
     journal.unlink(missing_ok=True)
@@ -85,16 +71,8 @@ def trained(folder: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         command = [*CLI, "train", str(run_file), "--overwrite", *sets]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - ours
-        used: list[float] = []
-        while process.poll() is None:
-            time.sleep(0.05)
-            spent = cpu_seconds(process.pid)
-            rows = journal.read_bytes().count(b"\n") if journal.exists() else 0
-            if spent is not None and rows > len(used):
-                used += [spent] * (rows - len(used))
-    written = read_journal(journal) if journal.exists() else []
-    return [{**row, "cpu_seconds": spent} for row, spent in zip(written, used, strict=False)]
+        subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)  # noqa: S603 - ours
+    return read_journal(journal) if journal.exists() else []
 
 
 def inference_cost(folder: Path) -> float | None:
@@ -114,7 +92,7 @@ def recorded(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         [
             row["epoch"],
             row["seconds"],
-            round(row.get("energy_J") or WATTS * row["cpu_seconds"], 1),
+            round(row["energy_J"], 1),
             round(1000 * row["valid"]["acac"]["forces_rmse_eV_per_A"], 2),
         ]
         for row in trained(folder, settings)

@@ -10,6 +10,7 @@ import numpy as np
 
 from gfm_ase.commands.uncertainty_table import UNITS
 from gfm_ase.plots import new_figure
+from potentials.calibration import COVERAGE
 from train.calibration.measures import (
     ALL,
     Measures,
@@ -31,7 +32,6 @@ RAW = "0.55"
 BINS = 12
 FEW = 600
 """Values that are drawn as points; more, as hexagons."""
-LEVEL = 0.9
 PANELS = 3
 NAMES = {"energy": "energy of a structure", "forces": "force components", "stress": "stress components"}
 
@@ -129,7 +129,7 @@ def _bars(axis: Any, measures: Mapping[str, Mapping[str, Measures]]) -> None:
     for which, groups in measures.items():
         elements = sorted((one for one in groups if one != ALL), key=lambda one: -groups[one].values)
         for group in (ALL, *elements[:BINS]):
-            if (at := groups[group].at(LEVEL)) is not None:
+            if (at := groups[group].at(COVERAGE)) is not None:
                 rows.append(
                     (
                         which if group == ALL else group,
@@ -142,11 +142,11 @@ def _bars(axis: Any, measures: Mapping[str, Mapping[str, Measures]]) -> None:
     for place, (_, at, colour, whole) in zip(places, rows, strict=True):
         axis.barh(place, 100 * at.found, color=colour, alpha=0.9 if whole else 0.45, height=0.7)
         axis.plot([100 * at.low, 100 * at.high], [place, place], color="0.2", linewidth=1)
-    axis.axvline(100 * LEVEL, color="0.2", linewidth=1, linestyle="--")
+    axis.axvline(100 * COVERAGE, color="0.2", linewidth=1, linestyle="--")
     axis.set_yticks(places, [row[0] for row in rows], fontsize=8)
     lowest = min([80.0, *(100 * row[1].low - 2 for row in rows)])
     axis.set(xlim=(lowest, 100), ylim=(min(-0.5, len(rows) - 4.5), len(rows) - 0.5))
-    axis.set(xlabel=f"% of errors inside intervals of {100 * LEVEL:g} %")
+    axis.set(xlabel=f"% of errors inside intervals of {100 * COVERAGE:g} %")
 
 
 def _decades(axis: Any) -> None:

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from potentials.calibration import UNCERTAINTY, HeadCalibration, Intervals
+from potentials.calibration import UNCERTAINTY, Intervals
 from potentials.ensemble import AnyPotential
 from potentials.graph import AtomicGraph
 from potentials.manifest import Manifest
-
-USUAL = 0.9
-"""Share of errors that calibrated intervals hold, where nothing else is asked for."""
 
 Evaluate = Callable[[AtomicGraph], dict[str, Tensor]]
 
@@ -29,16 +26,13 @@ class Uncertainties:
 
     Attributes:
         names: of what is told.
-
-    Of calibrated ones the intervals hold 90 % of errors or, where that would have taken more structures for some
-    quantity, the largest share that was calibrated for all (`coverage`).
     """
 
     def __init__(self, potential: AnyPotential, head: str, manifest: Manifest) -> None:
         known = potential.known_uncertainties(head)
         self._head = head
         self._calibration = calibration = manifest.calibration.get(head)
-        self._intervals = None if calibration is None else Intervals(calibration, _usual(calibration))
+        self._intervals = None if calibration is None else Intervals(calibration)
         if calibration is not None:
             told = {UNCERTAINTY[name] for name in calibration.quantities}
             told |= {"uncertainty"} if UNCERTAINTY["forces"] in told else set()
@@ -82,10 +76,3 @@ class Uncertainties:
             value: np.ndarray[Any, Any] = computed[name].cpu().numpy()
             found[name] = value if name == UNCERTAINTY["forces"] else float(value[0])
         return found
-
-
-def _usual(calibration: HeadCalibration) -> float:
-    """0.9, or the largest coverage below that all quantities have; 0.9 where there is none, which raises its error."""
-    levels = [set(quantity.factors) for quantity in calibration.quantities.values()]
-    common = set.intersection(*levels) if levels else set()
-    return max((float(level) for level in common if float(level) <= USUAL), default=USUAL)

@@ -16,9 +16,8 @@ from ase import Atoms
 
 from md_workflows.analysis.reporting import all_tables, report_path
 from md_workflows.durable import check_directory
-from md_workflows.frames import FrameWriter, Mark, check_suffix, frame_writer, mark_file, rewind_file
+from md_workflows.frames import FrameWriter, Mark, check_suffix, frame_writer, mark_file, rewind_file, write_frames
 from md_workflows.md_files import LOG_COLUMNS
-from md_workflows.md_guard import write_frame
 
 WAITING_ATOMS = 500_000
 WAITING_SECONDS = 10.0
@@ -140,7 +139,7 @@ class BatchWriter:
 
     def last_good(self, key: int, atoms: Atoms) -> None:
         """Keep the last good frame of a run that was stopped."""
-        write_frame(self._files.last_good_of(key), atoms)
+        write_frames(self._files.last_good_of(key), [atoms])
 
     def marks(self) -> dict[str, Mark]:
         """The length of every file, after all that was appended has reached the disk."""

@@ -4,11 +4,12 @@ A writer appends; `mark` tells the length reached, `rewind` brings a file back t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.io.trajectory import Trajectory
 
-from md_workflows.durable import sync_file
+from md_workflows.durable import sync_file, write_beside
 from md_workflows.uncertainty import UNCERTAINTIES, note_uncertainties, uncertainties_of
 
 _ULM_HEADER = 48  # bytes: magic, version, number of items, position of the table of offsets
@@ -97,6 +98,22 @@ class TrajWriter(FrameWriter):
     def close(self) -> None:
         """Close the file."""
         self._trajectory.close()
+
+
+def write_frames(path: Path, frames: Iterable[Atoms]) -> int:
+    """Write extended XYZ, beside and renamed; returns how many. A stream is written as it comes."""
+    count = 0
+
+    def fill(handle: IO[bytes]) -> None:
+        nonlocal count
+        text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
+        for frame in frames:
+            write(text, frame, format="extxyz", parallel=False)
+            count += 1
+        text.detach()
+
+    write_beside(path, fill)
+    return count
 
 
 class ExtxyzWriter(FrameWriter):

@@ -1,16 +1,13 @@
 """Stops molecular dynamics when it has left physics, and keeps the last good frame."""
 
 from collections.abc import Callable, Iterator
-from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 
-from md_workflows.durable import write_beside
-from md_workflows.frames import frame_of
+from md_workflows.frames import frame_of, write_frames
 
 
 class MDStoppedError(ValueError):
@@ -68,7 +65,7 @@ class Guard:
         else:
             kept = f"the last good frame is that of step {self._good.info['step']}"
             if self._path is not None:
-                write_frame(self._path, self._good)
+                write_frames(self._path, [self._good])
                 kept += f", kept in {self._path}"
             if doubted is None:
                 kept += "; a smaller time step or a better starting structure may help"
@@ -86,14 +83,3 @@ def not_finite(atoms: Atoms) -> str:
     }
     bad = [name for name, value in values.items() if not np.isfinite(value).all()]
     return f"{', '.join(bad)} {'is' if bad == ['energy'] else 'are'}" if bad else ""
-
-
-def write_frame(path: Path, frame: Atoms) -> None:
-    """Write one frame as extended XYZ, beside and renamed."""
-    text = StringIO()
-    write(text, frame, format="extxyz")
-
-    def fill(handle: IO[bytes]) -> None:
-        handle.write(text.getvalue().encode())
-
-    write_beside(path, fill)

@@ -11,14 +11,12 @@ from ase import Atoms
 from pydantic import Field, model_validator
 
 from md_workflows.settings import Settings
+from potentials.quantities import UNCERTAINTIES as OF_POTENTIALS
 
 Level: TypeAlias = Literal["graph", "atom"]
 
 UNCERTAINTIES: dict[str, Level] = {
-    "uncertainty": "graph",
-    "energy_uncertainty": "graph",
-    "stress_uncertainty": "graph",
-    "forces_uncertainty": "atom",
+    name: "atom" if row.level == "atom" else "graph" for name, row in OF_POTENTIALS.items()
 }
 """Results of calculators and outputs of models, a number for each structure or for each atom.
 
@@ -27,7 +25,8 @@ energy_uncertainty eV, of the total energy · stress_uncertainty eV/Å³, of a c
 deviations, of a calibrated checkpoint half-widths of intervals that hold a stated share of errors.
 """
 
-UNITS = {"uncertainty": "eV/Å", "energy_uncertainty": "eV", "stress_uncertainty": "eV/Å³"}
+UNITS = {name: row.unit for name, row in OF_POTENTIALS.items() if row.level == "graph"}
+"""Of those that a limit can be set on."""
 
 MARK = "uncertain"
 """In `info` of a frame: whether it was above the limit of a policy."""

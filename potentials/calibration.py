@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
+from potentials.edges import largest_of_segments
 from potentials.graph import AtomicGraph
 
 Floats = NDArray[np.float64]
@@ -90,6 +91,16 @@ class HeadCalibration(_Record):
     quantities: dict[QuantityName, QuantityCalibration]
     fingerprint: str = ""
 
+    @field_validator("quantities")
+    @classmethod
+    def _usual_coverage(
+        cls, quantities: dict[QuantityName, QuantityCalibration]
+    ) -> dict[QuantityName, QuantityCalibration]:
+        for name, one in quantities.items():
+            if f"{COVERAGE:g}" not in one.factors:
+                raise ValueError(f"{name} is not calibrated for a coverage of {COVERAGE:g}, which calculators give")
+        return quantities
+
 
 def half_widths(
     calibration: QuantityCalibration,
@@ -156,7 +167,7 @@ class Intervals:
             scale = self._scale(name, given, graph)
             found[UNCERTAINTY[name]] = scale * (factors[graph.numbers] if name == "forces" else factors[0])
         if "forces" in self.tables and "uncertainty" in results:
-            found["uncertainty"] = largest_of_atoms(found[UNCERTAINTY["forces"]], graph)
+            found["uncertainty"] = largest_of_segments(found[UNCERTAINTY["forces"]], graph.graph_index, graph.n_graphs)
         return found
 
     def _scale(self, name: QuantityName, raw: Tensor, graph: AtomicGraph) -> Tensor:
@@ -164,9 +175,3 @@ class Intervals:
         if name == "energy":
             floor = floor * torch.bincount(graph.graph_index, minlength=graph.n_graphs)
         return torch.hypot(raw.double(), floor)
-
-
-def largest_of_atoms(value_N: Tensor, graph: AtomicGraph) -> Tensor:
-    """[G] the largest value of the atoms of each structure."""
-    start = torch.zeros(graph.n_graphs, dtype=value_N.dtype, device=value_N.device)
-    return start.scatter_reduce(0, graph.graph_index, value_N, "amax")

@@ -48,6 +48,11 @@ def gather_segments(values: Tensor, index: Tensor, starts: Tensor) -> Tensor:
     return _apply(_Gather, values, index, torch.arange(index.shape[0], device=index.device), starts)
 
 
+def largest_of_segments(values: Tensor, index: Tensor, count: int) -> Tensor:
+    """[N] values that are 0 or more to the largest of each of `count` segments, 0 where one is empty; [N] index."""
+    return values.new_zeros(count).scatter_reduce(0, index, values, "amax")
+
+
 def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Tensor:
     result: Tensor = function.apply(*tensors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return result

@@ -9,10 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from potentials.answering import Answering
 from potentials.derivatives import TensorInputs, prepare
+from potentials.edges import largest_of_segments
 from potentials.graph import AtomicGraph
-from potentials.potential import Potential
-from potentials.quantities import QUANTITIES, UNCERTAINTIES, VOIGT, Quantity
+from potentials.potential import Potential, PotentialConfig
+from potentials.quantities import UNCERTAINTIES, VOIGT, Quantity
 from potentials.radial_tables import RadialTables
 from potentials.references import References
 from potentials.stack import Stack, of_one
@@ -20,7 +22,7 @@ from potentials.stack import Stack, of_one
 Values = dict[str, Tensor]
 
 
-class Ensemble(nn.Module):
+class Ensemble(Answering, nn.Module):
     """Mean energy, forces and stress of several potentials, and their spread.
 
     ``ensemble(graph)`` gives what a `Potential` gives, averaged over the members, and standard deviations (of a sample)
@@ -37,6 +39,9 @@ class Ensemble(nn.Module):
     Raises:
         ValueError: fewer than two, or heads, outputs, dtypes or the sight of charges differ.
     """
+
+    KIND = "ensemble"
+    config: PotentialConfig
 
     def __init__(self, members: Sequence[Potential], names: Sequence[str] = ()) -> None:
         super().__init__()
@@ -78,31 +83,14 @@ class Ensemble(nn.Module):
         return self.references.e0_DZ.device
 
     @property
-    def quantities(self) -> dict[str, Quantity]:
-        """What comes out, by name."""
-        outputs = {output.name: output.quantity for output in self.config.outputs}
-        return {**QUANTITIES, **outputs, **UNCERTAINTIES}
-
-    @property
     def uncertainties(self) -> tuple[str, ...]:
         """Names of the uncertainties that come out."""
         return tuple(UNCERTAINTIES)
 
     @property
-    def results(self) -> tuple[str, ...]:
-        """Names of all that comes out with derivatives, in one order."""
-        return (*QUANTITIES, "virial", *(output.name for output in self.config.outputs), *self.uncertainties)
-
-    @property
     def one_cutoff(self) -> bool:
         """Whether all members see equally far."""
         return all(config.backbone.cutoff == self.cutoff for config in self.configs)
-
-    def head_index(self, head: str) -> int:
-        """Row of a branch; errors as `Potential.head_index`."""
-        if head not in self.heads:
-            raise ValueError(f"unknown head {head!r}; this ensemble has {', '.join(self.heads)}")
-        return self.heads.index(head)
 
     def members(self) -> list[Potential]:
         """The potentials, in their order, sharing nothing with this one."""
@@ -165,27 +153,30 @@ class Ensemble(nn.Module):
         Raises:
             ValueError: tensors instead of a graph, and members of different cutoffs.
         """
-        found = [self._of_part(part, graph, derivatives=derivatives) for part in self.parts]
-        order = torch.tensor([number for numbers in self.places for number in numbers], device=self.device).argsort()
-        return {name: torch.cat([one[name] for one in found])[order] for name in found[0]}
-
-    def _of_part(self, part: nn.Module, graph: AtomicGraph | TensorInputs, *, derivatives: bool) -> Values:
-        assert isinstance(part, Potential | Stack)
-        cutoff = part.config.backbone.cutoff
+        cutoffs = {config.backbone.cutoff for config in self.configs}
+        traced = not isinstance(graph, AtomicGraph)
         if isinstance(graph, AtomicGraph):
-            near = graph if cutoff == self.cutoff else within(graph, cutoff)
-            inputs = prepare(near, self.dtype)
-        elif cutoff == self.cutoff:
-            inputs = graph
+            # what members of one cutoff see is made ready once
+            near = {cutoff: graph if cutoff == self.cutoff else within(graph, cutoff) for cutoff in cutoffs}
+            inputs = {cutoff: prepare(one, self.dtype) for cutoff, one in near.items()}
+        elif self.one_cutoff:
+            inputs = {self.cutoff: graph}
         else:
             raise ValueError(SEVERAL_CUTOFFS)
-        if isinstance(part, Stack):
-            if inputs is graph:
-                return part.one_by_one(inputs, derivatives=derivatives)
-            values: Values = part(inputs, derivatives=derivatives)
-            return values
-        single = of_one(part.of_edges, inputs, derivatives=derivatives)
-        return {name: value[None] for name, value in single.items()}
+        found: list[Values] = []
+        for part in self.parts:
+            assert isinstance(part, Potential | Stack)
+            own = inputs[part.config.backbone.cutoff]
+            if isinstance(part, Potential):
+                single = of_one(part.of_edges, own, derivatives=derivatives)
+                found.append({name: value[None] for name, value in single.items()})
+            else:
+                found.append((part.one_by_one if traced else part)(own, derivatives=derivatives))
+        if len(found) == 1:
+            return found[0]
+        order = [number for numbers in self.places for number in numbers]
+        rows = [order.index(number) for number in range(self.size)]
+        return {name: torch.cat([one[name] for one in found])[rows] for name in found[0]}
 
 
 SEVERAL_CUTOFFS = (
@@ -221,11 +212,10 @@ def _mean_and_spread(of_members: Values, graph_index: Tensor, n_graphs: int) -> 
         return results
     forces_N = of_members["forces"].var(0).mean(1).sqrt()
     rows, columns = zip(*VOIGT, strict=True)
-    largest_G = torch.zeros(n_graphs, dtype=forces_N.dtype, device=forces_N.device)
     return {
         **results,
         "forces_uncertainty": forces_N,
-        "uncertainty": largest_G.scatter_reduce(0, graph_index, forces_N, "amax"),
+        "uncertainty": largest_of_segments(forces_N, graph_index, n_graphs),
         "stress_uncertainty": of_members["stress"].var(0)[:, rows, columns].mean(1).sqrt(),
     }
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from potentials.backbones.base import N_ELEMENTS
 from potentials.derivatives import TensorInputs
-from potentials.edges import sum_segments
+from potentials.edges import largest_of_segments, sum_segments
 from potentials.exact import ExactBuffers
 
 GIVEN = ("energy_uncertainty", "forces_uncertainty", "uncertainty")
@@ -123,7 +123,7 @@ class LastLayer(ExactBuffers):
         forces_N = forces_N * strength(forces_N3, self.forces_slope_D[dataset_N]).sqrt()
         forces_N = torch.where(strange_N, torch.inf, forces_N)
         forces_N = torch.where((self.forces_factor_DZ > 0).any(1)[dataset_N], forces_N, torch.nan)
-        largest_G = torch.zeros_like(energy_G).scatter_reduce(0, inputs.graph_index, forces_N, "amax")
+        largest_G = largest_of_segments(forces_N, inputs.graph_index, len(energy_G))
         return {"energy_uncertainty": energy_G, "forces_uncertainty": forces_N, "uncertainty": largest_G}
 
     def _sizes(self, rows_MH: Tensor, whiten_DHH: Tensor, dataset_M: Tensor) -> Tensor:

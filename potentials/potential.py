@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
+from potentials.answering import Answering
 from potentials.backbones import BACKBONES, AnyBackboneConfig
 from potentials.backbones.base import AtomInputs
 from potentials.backbones.painn import PaiNNConfig
@@ -21,7 +22,7 @@ from potentials.heads import SiteEnergyHeads, StructureContext
 from potentials.last_layer import GIVEN, LastLayer
 from potentials.output_config import OutputConfig, distinct
 from potentials.outputs import Outputs
-from potentials.quantities import QUANTITIES, UNCERTAINTIES, Quantity
+from potentials.quantities import Quantity
 from potentials.radial_tables import FEWEST_KNOTS
 from potentials.references import References
 
@@ -66,7 +67,7 @@ class PotentialConfig(BaseModel):
         return heads
 
 
-class Potential(nn.Module):
+class Potential(Answering, nn.Module):
     """Energy, energies per atom, forces and stress of atomic graphs.
 
     ``potential(graph)`` gives energy [G] and energies [N] in eV, forces [N, 3] in eV/Å, virial [G, 3, 3] in eV (dE/dε,
@@ -75,6 +76,9 @@ class Potential(nn.Module):
 
     Weights are initialised under `seed`, and the global random state is left alone.
     """
+
+    KIND = "potential"
+    config: PotentialConfig
 
     def __init__(self, config: PotentialConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -101,22 +105,6 @@ class Potential(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.backbone.parameters()).device
-
-    def head_index(self, head: str) -> int:
-        """Row of a branch.
-
-        Raises:
-            ValueError: there is no such branch; the message names those there are.
-        """
-        if head not in self.heads:
-            raise ValueError(f"unknown head {head!r}; this potential has {', '.join(self.heads)}")
-        return self.heads.index(head)
-
-    @property
-    def quantities(self) -> dict[str, Quantity]:
-        """What comes out, by name: energy, energies, forces, stress, the outputs and the uncertainties."""
-        outputs = {output.name: output.quantity for output in self.config.outputs}
-        return {**QUANTITIES, **outputs, **{name: UNCERTAINTIES[name] for name in self.uncertainties}}
 
     @property
     def uncertainties(self) -> tuple[str, ...]:
@@ -147,11 +135,6 @@ class Potential(nn.Module):
             if bool(self.outputs.output(output.name).trained_D[row])
         }
 
-    @property
-    def results(self) -> tuple[str, ...]:
-        """Names of all that comes out with derivatives, in one order."""
-        return (*QUANTITIES, "virial", *(output.name for output in self.config.outputs), *self.uncertainties)
-
     def only(self, head: str) -> Potential:
         """A potential of one branch, sharing nothing with this one.
 
@@ -167,28 +150,30 @@ class Potential(nn.Module):
             ValueError: there is no such branch.
         """
         rows = [self.head_index(head) for head in heads]
-        part = Potential(self.config.model_copy(update={"heads": tuple(heads)})).to(self.device, self.dtype)
         own = self.state_dict()
         per_head = {
             name
             for name in own
             if name.startswith(("references.", "outputs.", "last_layer.")) and name.endswith(("_D", "_DZ", "_DHH"))
         }
-        state = {name: own[name][rows] if name in per_head else own[name] for name in part.state_dict()}
-        part.load_state_dict(state, strict=True)
-        return part.train(self.training)
+        state = {name: value[rows] if name in per_head else value for name, value in own.items()}
+        return self._with(state, heads=tuple(heads))
 
     def renamed(self, heads: Sequence[str]) -> Potential:
         """A potential of the same branches under other names, in their order, sharing nothing with this one."""
         assert len(heads) == len(self.heads)
-        other = Potential(self.config.model_copy(update={"heads": tuple(heads)})).to(self.device, self.dtype)
         # names of tensors have those of branches between dots, after the word
         names = {f".branches.{old}.": f".branches.{new}." for old, new in zip(self.heads, heads, strict=True)}
         state = {}
         for name, value in self.state_dict().items():
             old = next((part for part in names if part in f".{name}"), None)
             state[name if old is None else f".{name}".replace(old, names[old])[1:]] = value
-        other.load_state_dict(state, strict=True)
+        return self._with(state, heads=tuple(heads))
+
+    def _with(self, state: dict[str, Tensor], **changes: Any) -> Potential:
+        """A potential of another configuration that has of these tensors those it knows."""
+        other = Potential(self.config.model_copy(update=changes)).to(self.device, self.dtype)
+        other.load_state_dict({name: state[name] for name in other.state_dict()}, strict=True)
         return other.train(self.training)
 
     def tabulated(self, fewest: int = FEWEST_KNOTS) -> Potential | None:
@@ -205,12 +190,7 @@ class Potential(nn.Module):
 
     def without_uncertainty(self) -> Potential:
         """The same without what its last layer tells of its uncertainty; itself where it tells nothing."""
-        if self.last_layer is None:
-            return self
-        plain = Potential(self.config.model_copy(update={"last_layer": False})).to(self.device, self.dtype)
-        own = self.state_dict()
-        plain.load_state_dict({name: own[name] for name in plain.state_dict()}, strict=True)
-        return plain.train(self.training)
+        return self if self.last_layer is None else self._with(self.state_dict(), last_layer=False)
 
     def in_float64(self) -> Potential:
         """A copy with the network in float64, on the CPU."""
@@ -226,6 +206,11 @@ class Potential(nn.Module):
         atoms = AtomInputs(inputs.numbers, inputs.graph_index, inputs.atom_starts, context_NF)
         features_NF: Tensor = self.backbone(atoms, geometry, edges)
         return features_NF
+
+    def features_of(self, graph: AtomicGraph) -> tuple[Tensor, TensorInputs]:
+        """[N, width] invariant features of the atoms of a graph, and what they were made from."""
+        inputs = prepare(graph, self.dtype)
+        return self.features(inputs, EdgeGeometry(inputs.distance, inputs.direction), inputs.edges), inputs
 
     def of_edges(self, inputs: TensorInputs, geometry: EdgeGeometry, edges: Edges) -> tuple[Tensor, More]:
         """[N] energies of atoms in eV, float64, as a function of distances and directions of edges; and the outputs."""

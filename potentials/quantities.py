@@ -65,10 +65,10 @@ OUTPUTS: dict[str, Quantity] = {
 """What a potential gives where it has an output of that name; see `potentials.outputs` for how."""
 
 UNCERTAINTIES: dict[str, Quantity] = {
-    "energy_uncertainty": Quantity("energy_uncertainty", "graph", (), "eV", extensive=True),
-    "forces_uncertainty": Quantity("forces_uncertainty", "atom", (), "eV/Å", extensive=False),
     "uncertainty": Quantity("uncertainty", "graph", (), "eV/Å", extensive=False),
+    "energy_uncertainty": Quantity("energy_uncertainty", "graph", (), "eV", extensive=True),
     "stress_uncertainty": Quantity("stress_uncertainty", "graph", (), "eV/Å³", extensive=False),
+    "forces_uncertainty": Quantity("forces_uncertainty", "atom", (), "eV/Å", extensive=False),
 }
 """What a potential gives that knows its uncertainty: of the energy of a structure, of a force component of an atom, the
 largest of the latter in a structure; ensembles that of a stress component too. NaN where a head knows none, infinite

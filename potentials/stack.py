@@ -18,7 +18,7 @@ from potentials.derivatives import (
     gradient_of_edges,
     without_derivatives,
 )
-from potentials.edges import EdgeGeometry, Edges
+from potentials.edges import EdgeGeometry, Edges, sum_segments
 from potentials.exact import ExactBuffers
 from potentials.potential import Potential
 
@@ -152,9 +152,8 @@ class Stack(nn.Module):
 
     @staticmethod
     def _energies(inputs: TensorInputs, energies_MN: Tensor) -> Values:
-        none_E3 = torch.zeros_like(inputs.vectors)
-        found: Values = vmap(lambda e: collect(inputs, e, none_E3))(energies_MN)
-        return {name: found[name] for name in ("energy", "energies")}
+        energy_MG: Tensor = vmap(lambda e: sum_segments(e, inputs.graph_index, inputs.atom_starts))(energies_MN)
+        return {"energy": energy_MG, "energies": energies_MN}
 
     def _geometry(self, inputs: TensorInputs, *, derivatives: bool) -> tuple[Tensor, Tensor]:
         """Distances and directions that energies can be derived to: for each member, for each has its gradient."""

@@ -10,8 +10,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from potentials.backbones.base import N_ELEMENTS
-from potentials.derivatives import prepare
-from potentials.edges import EdgeGeometry, sum_segments
+from potentials.edges import sum_segments
 from potentials.graph import AtomicGraph
 from potentials.last_layer import strength
 from potentials.potential import Potential
@@ -113,9 +112,8 @@ def with_last_layer(potential: Potential) -> Potential:
 
 def hidden_features(potential: Potential, graph: AtomicGraph) -> Tensor:
     """[N, H] float64: what the last layer of each atom's head is given."""
-    inputs = prepare(graph, potential.dtype)
     with torch.no_grad():
-        features_NF = potential.features(inputs, EdgeGeometry(inputs.distance, inputs.direction), inputs.edges)
+        features_NF, inputs = potential.features_of(graph)
         return potential.branches.hidden(features_NF, inputs.dataset[inputs.graph_index]).double()
 
 

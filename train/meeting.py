@@ -23,8 +23,19 @@ SIOCGIFADDR = 0x8915
 def share_cores(launch: Launch) -> None:
     """Each process of a host gets its part of the cores, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // (launch.local_size or launch.size)))
+        torch.set_num_threads(max(1, usable_cores() // (launch.local_size or launch.size)))
+
+
+def usable_cores() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_port() -> int:
+    """A port of this host that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def name_interface(address: str) -> None:
@@ -68,7 +79,4 @@ def meeting_point(launch: Launch) -> tuple[str, int]:
 
 
 def _free_address(*, one_host: bool) -> tuple[str, int]:
-    host = "127.0.0.1" if one_host else socket.gethostname()
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return host, probe.getsockname()[1]
+    return "127.0.0.1" if one_host else socket.gethostname(), free_port()

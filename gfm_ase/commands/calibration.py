@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.evaluation import ENERGY_KEY, FORCES_KEY, STRESS_KEY
-from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD
+from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, check_outputs
 
 if TYPE_CHECKING:
     from potentials.calibration import HeadCalibration, QuantityCalibration
@@ -96,7 +96,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     from train.calibration.fitting import fit_calibration
 
     path = output or checkpoint.with_name(f"{checkpoint.stem}_calibrated{checkpoint.suffix}")
-    _check_paths(path, report or [])
+    check_outputs(path, *_reports(report, numbers=True), pictures=_reports(report, numbers=False))
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
     files = Files(structures, training or [], {name: key for name, key in keys.items() if key is not None}, group)
     console = Console()
@@ -111,6 +111,11 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
         save_checkpoint(path, own, found.manifest.model_copy(update=changes))
     _tell(found, calibration, report or [], console)
     announce(console, f"Calibrated: {path}")
+
+
+def _reports(given: list[Path] | None, *, numbers: bool) -> list[Path]:
+    """Those that are numbers, or pictures."""
+    return [path for path in given or () if (path.suffix.lower() == ".json") is numbers]
 
 
 @dataclass(frozen=True)
@@ -190,18 +195,6 @@ def _group(frame: Frame, key: str | None) -> str:
     return str(frame.atoms.info[key])
 
 
-def _check_paths(output: Path, reports: Sequence[Path]) -> None:
-    """Before the minutes that the predictions may take."""
-    from gfm_ase.plots import check_picture
-    from md_workflows.durable import check_directory
-
-    for path in (output, *reports):
-        check_directory(path)
-    for path in reports:
-        if path.suffix.lower() != ".json":
-            check_picture(path)
-
-
 def _tell(found: Found, calibration: HeadCalibration, reports: Sequence[Path], console: Console) -> None:
     """The table, what is missing in it, and the reports."""
     from gfm_ase.calibration_picture import calibration_figure
@@ -226,10 +219,11 @@ def _tell(found: Found, calibration: HeadCalibration, reports: Sequence[Path], c
 
 def _sentence(name: str, one: QuantityCalibration) -> str:
     """What to expect, and which coverages the structures do not suffice for."""
+    from potentials.calibration import COVERAGE as USUAL
     from train.calibration.conformal import LEVELS, needed
 
-    level = "0.9" if "0.9" in one.factors else max(one.factors, key=float)
-    stated = 100 * float(level)
+    level = f"{USUAL:g}"
+    stated = 100 * USUAL
     text = (
         f"{name}: intervals of {stated:g} % hold {stated:g} ± {100 * one.spread[level]:.1f} % of the errors on"
         f" structures like these {one.structures['*']}"

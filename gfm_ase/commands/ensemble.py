@@ -12,6 +12,7 @@ from rich.table import Table
 
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.errors_table import ROWS
+from gfm_ase.commands.options import OVERRIDES
 
 FILE = "ensemble.safetensors"
 
@@ -41,15 +42,6 @@ BRANCHES: TypeAlias = Annotated[
 EPOCHS: TypeAlias = Annotated[
     int | None,
     typer.Option("--epochs", help="Train the trials on to so many epochs; by default as they are.", show_default=False),
-]
-OVERRIDES: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="A.B=C",
-        help="Change one setting of the run file; may be given several times.",
-        show_default=False,
-    ),
 ]
 OUTPUT: TypeAlias = Annotated[
     Path | None,

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.errors_table import errors_table
-from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, STRUCTURES
+from gfm_ase.commands.options import CHECKPOINT, DEVICE, DTYPE, HEAD, STRUCTURES, check_outputs
 
 ENERGY_KEY: TypeAlias = Annotated[
     str | None, typer.Option("--energy-key", help="Key of the energy in info; by default what ASE reads as energy.")
@@ -69,7 +69,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     from train.journal import write_json
     from train.progress import Reporter
 
-    _check_outputs(json_file, plot, reliability)
+    check_outputs(json_file, pictures=(plot, reliability))
     loaded = load(checkpoint, device=device, dtype=dtype)
     name = choose_head(loaded.potential, head)
     potential = loaded.potential.only(name)
@@ -141,20 +141,6 @@ def _label_keys(given: list[str], outputs: list[str]) -> dict[str, Any]:
             raise ValueError(f"--label {text}: the head has no output {name!r}; it has {', '.join(outputs) or 'none'}")
         labels[name] = {"key": key}
     return labels
-
-
-def _check_outputs(json_file: Path | None, *pictures: Path | None) -> None:
-    """Before the minutes that the predictions may take."""
-    from md_workflows.durable import check_directory
-
-    for path in (json_file, *pictures):
-        if path is not None:
-            check_directory(path)
-    for picture in pictures:
-        if picture is not None:
-            from gfm_ase.plots import check_picture
-
-            check_picture(picture)
 
 
 def _draw(path: Path, pairs: Any, title: str, console: Console) -> None:

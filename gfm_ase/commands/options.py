@@ -1,5 +1,6 @@
 """Command-line options that several commands share."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -56,3 +57,27 @@ COMPILE: TypeAlias = Annotated[
         "pays in long runs. Needs a C++ compiler.",
     ),
 ]
+OVERRIDES: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="A.B=C",
+        help="Change one setting of the run file; may be given several times. "
+        "Data sets go by name or number: dataset.acac.weight=2.",
+        show_default=False,
+    ),
+]
+
+
+def check_outputs(*files: Path | None, pictures: Sequence[Path | None] = ()) -> None:
+    """Raise ValueError where an output cannot be written: before the minutes that what is written may take."""
+    from md_workflows.durable import check_directory
+
+    for path in (*files, *pictures):
+        if path is not None:
+            check_directory(path)
+    for picture in pictures:
+        if picture is not None:
+            from gfm_ase.plots import check_picture
+
+            check_picture(picture)

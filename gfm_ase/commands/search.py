@@ -48,8 +48,9 @@ def search(
     """
     from train.launch import find_launch
     from train.search.config import load_search
+    from train.search.files import SETTINGS
     from train.search.proposals import optuna
-    from train.search.study import SETTINGS, Study
+    from train.search.study import Study
     from train.search.working import Part, several, take_part
     from train.stopping import TO_BE_RESUMED, Asked, stop_signals
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import ExitStack
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +13,7 @@ from rich.table import Table
 
 import md_workflows
 from gfm_ase.commands.announce import announce
-from gfm_ase.commands.options import DEVICE, DTYPE, HEAD, STRUCTURES
+from gfm_ase.commands.options import DEVICE, DTYPE, HEAD, STRUCTURES, check_outputs
 
 COUNT = Annotated[
     int, typer.Option("--count", "-n", help="How many to choose.", metavar="NUMBER", min=1, show_default=False)
@@ -92,10 +90,13 @@ def select(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Example: gfm-ase select md.traj --checkpoint model.safetensors --training train.extxyz -n 50 -o chosen.extxyz
     """
+    from md_workflows.frames import write_frames
     from md_workflows.selection import SelectionSettings, read_candidates
     from md_workflows.selection import select as choose
 
-    _check_outputs(output, json_file, plot)
+    if output.suffix != ".extxyz":
+        raise ValueError(f"{output}: chosen structures are written as .extxyz, and not as '{output.suffix}'.")
+    check_outputs(output, json_file, pictures=(plot,))
     values = {"min_uncertainty": min_uncertainty, "max_uncertainty": max_uncertainty, "closest": closest}
     settings = md_workflows.parse_settings(SelectionSettings, {"by": by, "apart": apart, "seed": seed, **values})
     streamed = read_candidates(structures, index)
@@ -105,7 +106,7 @@ def select(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     with ExitStack() as stack:
         bars = _Bars(console, stack)
         selection = choose(streamed, count, settings, describer=describer, known=known, progress=bars)
-    _write(output, selection.chosen_of(read_candidates(structures, index)))
+    write_frames(output, selection.chosen_of(read_candidates(structures, index)))
     _tell(console, selection, output, count)
     _write_also(console, selection, settings, json_file, plot)
 
@@ -119,7 +120,9 @@ def _tell(console: Console, selection: Any, output: Path, count: int) -> None:
 
 def _write_also(console: Console, selection: Any, settings: Any, json_file: Path | None, plot: Path | None) -> None:
     if json_file is not None:
-        _save(json_file, json.dumps(_as_json(selection, settings), indent=1, allow_nan=False))
+        from train.journal import write_json
+
+        write_json(json_file, _as_json(selection, settings))
         announce(console, f"JSON: {json_file}")
     if plot is not None:
         from gfm_ase.plots import save_figure
@@ -154,21 +157,6 @@ class _Bars:
                 md_workflows.progress_bar(words, "structures", self._console)
             )
         self._bars[choosing](done, total)
-
-
-def _check_outputs(output: Path, json_file: Path | None, plot: Path | None) -> None:
-    """Before the minutes that describing may take."""
-    from md_workflows.durable import check_directory
-
-    if output.suffix != ".extxyz":
-        raise ValueError(f"{output}: chosen structures are written as .extxyz, and not as '{output.suffix}'.")
-    for path in (output, json_file, plot):
-        if path is not None:
-            check_directory(path)
-    if plot is not None:
-        from gfm_ase.plots import check_picture
-
-        check_picture(plot)
 
 
 def _summary(selection: Any) -> Table:
@@ -218,27 +206,3 @@ def _as_json(selection: Any, settings: Any) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _write(path: Path, chosen: list[Any]) -> None:
-    from ase.io import write
-
-    from md_workflows.durable import write_beside
-
-    def fill(handle: IO[bytes]) -> None:
-        text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
-        for atoms in chosen:
-            write(text, atoms, format="extxyz", parallel=False)
-        text.detach()
-
-    write_beside(path, fill)
-
-
-def _save(path: Path, text: str) -> None:
-    from md_workflows.durable import write_beside
-
-    write_beside(path, lambda handle: _fill(handle, text))
-
-
-def _fill(handle: IO[bytes], text: str) -> None:
-    handle.write(text.encode())

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from gfm_ase.commands.announce import announce
 from gfm_ase.commands.errors_table import errors_table
+from gfm_ase.commands.options import OVERRIDES
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -37,16 +38,7 @@ def train(  # noqa: PLR0917 - typer: every option is an argument
     run_file: Annotated[
         Path, typer.Argument(metavar="RUN.TOML", help="Run file: data, potential, loss, schedule.", show_default=False)
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="A.B=C",
-            help="Change one setting of the run file; may be given several times. "
-            "Data sets go by name or number: dataset.acac.weight=2.",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: OVERRIDES = None,
     resume: RESUME = False,
     go_on: GO_ON = False,
     overwrite: OVERWRITE = False,

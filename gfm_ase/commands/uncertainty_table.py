@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from potentials.calibration import COVERAGE
+
 if TYPE_CHECKING:
     from train.calibration.measures import Measures
     from train.calibration.measures import Table as Measured
@@ -17,7 +19,7 @@ UNITS: dict[str, tuple[str, str, float]] = {
     "stress": ("eV_per_A3", "GPa", 160.21766208),
 }
 
-LEVEL = 0.9
+LEVEL = COVERAGE
 """The coverage that the table is about; the other levels stand in JSON files and pictures."""
 
 

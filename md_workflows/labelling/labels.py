@@ -96,7 +96,8 @@ class LabelSettings(Settings):
     """Of the property: nothing, for the calculator is the engine."""
 
 
-def _measure(structures: Sequence[Atoms], engine: Any, settings: LabelSettings) -> list[Measured]:  # noqa: ARG001
+def _measure(structures: Sequence[Atoms], engine: Any, settings: LabelSettings) -> list[Measured]:
+    del settings  # it has none
     return [_labelled(atoms, engine) for atoms in structures]
 
 

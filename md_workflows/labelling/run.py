@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO, Annotated
 
 from ase import Atoms
-from ase.io import write
 from pydantic import Field
 
 from md_workflows.durable import check_directory, write_beside
+from md_workflows.frames import write_frames
 from md_workflows.labelling.calculators import CalculatorSpec
 from md_workflows.labelling.labels import LABEL, LabellerFactory
 from md_workflows.progress import ProgressCallback
@@ -118,7 +118,8 @@ def label(
             resume=chosen.resume,
             progress=progress,
         )
-    _write_labelled(files.labelled, _records(files, result.numbers), calculator)
+    found = (labelled_atoms(record, calculator) for record in _records(files, result.numbers))
+    write_frames(files.labelled, (atoms for atoms in found if atoms is not None))
     failed = result.count(Status.FAILED)
     _write_failures(files.failures, _records(files, result.numbers) if failed else None)
     return LabelResult(result.count(Status.MEASURED), failed, result.count(Status.DUPLICATE), result.resumed, files)
@@ -146,17 +147,6 @@ def labelled_atoms(record: Record, calculator: CalculatorSpec) -> Atoms | None:
     atoms.info |= {"identifier": record.row.identifier, "label_calculator": calculator.words}
     atoms.info["label_version"] = calculator.version
     return atoms
-
-
-def _write_labelled(path: Path, records: Iterator[Record], calculator: CalculatorSpec) -> None:
-    def fill(handle: IO[bytes]) -> None:
-        text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
-        for record in records:
-            if (atoms := labelled_atoms(record, calculator)) is not None:
-                write(text, atoms, format="extxyz", parallel=False)
-        text.detach()
-
-    write_beside(path, fill)
 
 
 def _write_failures(path: Path, records: Iterator[Record] | None) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO
-
-from ase.io import write
 
 from md_workflows.candidates import candidate, candidates_path
-from md_workflows.durable import check_directory, write_beside
+from md_workflows.durable import check_directory
+from md_workflows.frames import write_frames
 from md_workflows.properties.base import Column
 from md_workflows.screening.intake import Register
 from md_workflows.screening.outputs import Records, ScreenFiles
@@ -77,18 +74,9 @@ def candidates_beside(policy: UncertaintyPolicy | None, files: ScreenFiles) -> P
 
 def write_candidates(path: Path, records: Records) -> int:
     """Write the structures that are marked, beside and renamed; returns how many. Without any there is no file."""
-    count = 0
-
-    def fill(handle: IO[bytes]) -> None:
-        nonlocal count
-        text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
-        for record in _marked(records()):
-            found = candidate(record.atoms, source=record.row.identifier, step=record.row.steps)
-            write(text, found, format="extxyz", parallel=False)
-            count += 1
-        text.detach()
-
-    write_beside(path, fill)
+    marked = _marked(records())
+    found = (candidate(one.atoms, source=one.row.identifier, step=one.row.steps) for one in marked)
+    count = write_frames(path, found)
     if not count:
         path.unlink()
     return count

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias, get_type_hints
 
 from ase import Atoms
-from ase.io import write
 
 from md_workflows.durable import check_directory, write_beside
+from md_workflows.frames import write_frames
 from md_workflows.properties.base import Column, Value
 from md_workflows.screening.records import Record
 from md_workflows.screening.rows import COLUMNS, ScreenRow, Status
@@ -124,13 +124,7 @@ def _write_csv(path: Path, columns: Sequence[Column], records: Records) -> None:
 
 
 def _write_extxyz(path: Path, columns: Sequence[Column], records: Records) -> None:
-    def fill(handle: IO[bytes]) -> None:
-        text = TextIOWrapper(handle, encoding="utf-8", newline="", write_through=True)
-        for atoms in relaxed(records(), columns):
-            write(text, atoms, format="extxyz", parallel=False)
-        text.detach()
-
-    write_beside(path, fill)
+    write_frames(path, relaxed(records(), columns))
 
 
 def _write_parquet(path: Path, columns: Sequence[Column], records: Records) -> None:

@@ -27,13 +27,8 @@ def graph_features(potential: Any, graph: AtomicGraph) -> Floats:
     """[N, width] invariant features of a potential's backbone, which its energies are made of; of a batch."""
     import torch
 
-    from potentials.derivatives import prepare
-    from potentials.edges import EdgeGeometry
-
     with torch.no_grad():
-        inputs = prepare(graph.to(potential.device), potential.dtype)
-        geometry = EdgeGeometry(inputs.distance, inputs.direction)
-        features = potential.features(inputs, geometry, inputs.edges)
+        features, _ = potential.features_of(graph.to(potential.device))
     array: Floats = features.double().cpu().numpy()
     return array
 

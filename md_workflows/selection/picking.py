@@ -20,31 +20,30 @@ SAMPLE = 500
 ROWS = 1024
 """Points whose distances are computed at once."""
 
-Score: TypeAlias = Callable[[Numbers, Numbers, np.random.Generator], Numbers]
+
+@dataclass(frozen=True)
+class Field:
+    """What candidates are scored by. uncertainty [n] eV/Å · distance [n] to the nearest one chosen or known, in units ·
+    rng: for what is random."""
+
+    uncertainty: Numbers
+    distance: Numbers
+    rng: np.random.Generator
 
 
-def _both(uncertainty: Numbers, distance: Numbers, rng: np.random.Generator) -> Numbers:  # noqa: ARG001
+Score: TypeAlias = Callable[[Field], Numbers]
+
+
+def _both(field: Field) -> Numbers:
     """Greedy k-centre (T. Gonzalez, 1985; core sets: O. Sener, S. Savarese, ICLR 2018) weighted by uncertainty."""
-    return uncertainty * distance
-
-
-def _uncertainty(uncertainty: Numbers, distance: Numbers, rng: np.random.Generator) -> Numbers:  # noqa: ARG001
-    return uncertainty
-
-
-def _diversity(uncertainty: Numbers, distance: Numbers, rng: np.random.Generator) -> Numbers:  # noqa: ARG001
-    return distance
-
-
-def _random(uncertainty: Numbers, distance: Numbers, rng: np.random.Generator) -> Numbers:  # noqa: ARG001
-    return rng.random(len(distance))
+    return field.uncertainty * field.distance
 
 
 SCORES: dict[str, Score] = {
     "both": _both,
-    "uncertainty": _uncertainty,
-    "diversity": _diversity,
-    "random": _random,
+    "uncertainty": lambda field: field.uncertainty,
+    "diversity": lambda field: field.distance,
+    "random": lambda field: field.rng.random(len(field.distance)),
 }
 """By what the next one is chosen: the largest of these; distance is that to the nearest one chosen or known."""
 
@@ -93,7 +92,7 @@ def pick(
         if not free.any():
             break
         distance = nearest if picked or len(known) else _from_the_middle(vectors) / unit
-        score = np.where(free, SCORES[wanted.by](uncertainty, distance, rng), -np.inf)
+        score = np.where(free, SCORES[wanted.by](Field(uncertainty, distance, rng)), -np.inf)
         index = int(np.argmax(score))
         picked.append(Pick(index, float(nearest[index])))
         nearest = np.minimum(nearest, _distance_to(vectors, vectors[index]) / unit)

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from potentials.calibration import OTHERS, QuantityCalibration, half_widths
+from potentials.calibration import COVERAGE, OTHERS, QuantityCalibration, half_widths
 from train.calibration.samples import Floats, Sample
 
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
@@ -124,7 +124,7 @@ def fit_quantity(sample: Sample, levels: tuple[float, ...], *, seed: int = 0) ->
             f"{len(structures)} labelled structures do not suffice for a coverage of {min(levels):g}; calibrate on"
             f" {math.ceil(needed(min(levels)) / (1 - FLOOR_SHARE)) + 1} or more"
         )
-    floor = choose_floor(sample.part(mask), 0.9)
+    floor = choose_floor(sample.part(mask), COVERAGE)
     values = scores(fitted, floor)
     groups = {symbol: fitted.numbers == number for symbol, number in fitted.symbols.items()}
     parts = {symbol: fitted.part(of) for symbol, of in groups.items()}

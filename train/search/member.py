@@ -29,12 +29,12 @@ from train.loop import carry_out, prepared, where_it_stands
 from train.progress import Reporter
 from train.run import Run
 from train.search.config import ConstraintsConfig
+from train.search.files import ORDER, OUTCOME, RUN, SPEED
 from train.search.lease import ALIVE, BEAT_SECONDS, token_of
 from train.search.rows import Outcome
 from train.search.scores import rows_of
 from train.stopping import JobEnd, TerminatedError
 
-OUTCOME, ORDER = "outcome.json", "order.json"
 MEASURED_SECONDS = 2.0
 MEASURED_STRUCTURES = 64
 
@@ -99,7 +99,7 @@ def trial_session(folder: Path, order: dict[str, Any], until_epoch: int | None, 
         ViolatedError: a constraint is broken.
         ValueError: as `train.loop.train`.
     """
-    config = load_config(folder / "run.json").model_copy(update={"output": folder})
+    config = load_config(folder / RUN).model_copy(update={"output": folder})
     constraints = ConstraintsConfig.model_validate(order["constraints"])
     reporter = Watching(constraints, Console(file=sys.stdout, width=120) if group.first else None)
     try:
@@ -119,7 +119,7 @@ def trial_session(folder: Path, order: dict[str, Any], until_epoch: int | None, 
                 f" {least:,.0f}"
             )
         reporter.check_memory(run)
-        write_json(folder / "speed.json", {"inference_atoms_per_s": speed})
+        write_json(folder / SPEED, {"inference_atoms_per_s": speed})
     result = carry_out(run, job, until_epoch)
     if group.first and result.checkpoint is not None:
         speed = inference_speed(run, order["inference_atoms"])
@@ -158,7 +158,7 @@ def main() -> int:
     first = os.environ.get("RANK", "0") == "0"
     try:
         order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-        config = load_config(folder / "run.json")
+        config = load_config(folder / RUN)
         with joined(config.device, timedelta(minutes=config.stop.unanswered_minutes)) as group:
             outcome = trial_session(folder, order, until or None, group)
             if first:

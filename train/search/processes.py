@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-LOG = "log.txt"
+from train.meeting import free_port, usable_cores
+from train.search.files import LOG
+
 OTHERS_SECONDS = 20.0
 """In which the other processes of a trial end once the first has: they see that it is gone."""
 
@@ -126,8 +127,7 @@ def child_environment(place: Place | None, share: Share, environment: Mapping[st
     """
     own = {name: value for name, value in environment.items() if not name.startswith(OF_LAUNCHERS)}
     if "OMP_NUM_THREADS" not in own:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        own["OMP_NUM_THREADS"] = str(max(1, cores // share.count))
+        own["OMP_NUM_THREADS"] = str(max(1, usable_cores() // share.count))
     gpus = visible_gpus(own)
     if len(gpus) > 1:
         own["CUDA_VISIBLE_DEVICES"] = gpus[share.index % len(gpus)]
@@ -170,13 +170,6 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdin is not None:
         process.stdin.close()
-
-
-def free_port() -> int:
-    """Of this host."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 class Here:

@@ -11,8 +11,9 @@ from typing import Any
 
 from train.config import dump_config, load_config
 from train.journal import replace_text, write_json
+from train.search.files import RUN
 from train.search.rows import TrialRow, pareto_front
-from train.search.study import RUN, Study, trial_folder
+from train.search.study import Study, trial_folder
 
 TABLE, TRIALS_FILE, BEST, BEST_RUN = "study.csv", "trials.json", "best.json", "best"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from train.journal import Row, flatten, read_journal
 from train.search.curves import Point
 
+JOURNAL = "journal.jsonl"
 RELATIVE = "relative"
 TRIVIAL = "trivial_"
 
@@ -77,9 +77,27 @@ def best_error(rows: Sequence[Row], column: str) -> float | None:
     return next((error_of(row, column) for row in rows if row["epoch"] == best), None)
 
 
-def rows_of(folder: Path) -> list[dict[str, Any]]:
+def rows_of(folder: Path) -> list[Row]:
     """Of the journal of a trial; none where there is no journal yet."""
     try:
-        return read_journal(folder / "journal.jsonl")
+        return read_journal(folder / JOURNAL)
     except FileNotFoundError:
         return []
+
+
+class Journals:
+    """Journals of trials, each read anew where it has changed: all are looked at after every validation of one."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], list[Row]]] = {}
+
+    def of(self, folder: Path) -> list[Row]:
+        """As `rows_of`."""
+        try:
+            told = (folder / JOURNAL).stat()
+        except FileNotFoundError:
+            return []
+        signature = told.st_mtime_ns, told.st_size
+        if folder not in self._known or self._known[folder][0] != signature:
+            self._known[folder] = signature, rows_of(folder)
+        return self._known[folder][1]

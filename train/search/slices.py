@@ -17,8 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.group import LostError
 from train.journal import write_json
 from train.launch import Launch
+from train.meeting import free_port
+from train.search.files import ORDER
 from train.search.lease import BEAT_SECONDS, Watch, touched
 from train.search.processes import (
     OTHERS_SECONDS,
@@ -29,12 +32,11 @@ from train.search.processes import (
     Together,
     child_environment,
     end_process,
-    free_port,
     start_process,
 )
 from train.search.study import trial_folder
 
-SLICES, ORDER = "slices", "order.json"
+SLICES = "slices"
 MEETING_SECONDS = 600.0
 POLL_SECONDS = 0.2
 SILENT_BEATS = 5
@@ -52,7 +54,7 @@ NAMES = (
 class SliceError(ValueError):
     """Another process of the slice is gone."""
 
-    exit_code = 76
+    exit_code = LostError.exit_code
 
 
 def launch_name(launch: Launch, environment: Mapping[str, str] = os.environ) -> str:

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from train.config import dump_config
-from train.journal import write_json
+from train.journal import Row, write_json
 from train.search.config import SearchConfig
 from train.search.curves import Curve
+from train.search.files import ROW, RUN, SETTINGS, SPEED, TRIAL, TRIALS
 from train.search.lock import alone
 from train.search.proposals import CLAIMS, Proposals, optuna
 from train.search.rows import TrialRow, pareto_front
-from train.search.scores import best_error, points_of, rows_of
+from train.search.scores import Journals, best_error, points_of, rows_of
 from train.search.space import Space, Values, check_stopping, check_validation
 from train.state import first_difference
 
-SETTINGS, TRIALS, TRIAL, ROW, RUN, SPEED = "search.json", "trials", "trial.json", "row.json", "run.json", "speed.json"
 FREE_TO_CHANGE = ("search.budget", "search.workers", "search.storage", "search.output", "search.run", "base.output")
 """What a study may go on with otherwise; and where its files are, which hosts may see under other names."""
 
@@ -49,6 +49,7 @@ class Study:
             self.space.grid()  # a range without a step is told now
         check_stopping(search, self.space.base)
         optuna()
+        self.journals = Journals()
         (self.folder / TRIALS).mkdir(parents=True, exist_ok=True)
         with self.locked():
             self.proposals = Proposals(search, self.folder, self._name())
@@ -83,7 +84,7 @@ class Study:
 
     def rows(self) -> list[TrialRow]:
         """Of all trials, as far as they are, by number."""
-        return study_rows(self.folder, self.search.objectives.error)
+        return study_rows(self.folder, self.search.objectives.error, self.journals.of)
 
     def begin(self, number: int, values: Values) -> Path:
         """The folder of a new trial, which is its run's.
@@ -114,7 +115,7 @@ class Study:
 
     def curve(self, row: TrialRow) -> Curve:
         """A trial as a rule that stops early sees it."""
-        points = points_of(rows_of(trial_folder(self.folder, row.number)), self.search.objectives.error)
+        points = points_of(self.journals.of(trial_folder(self.folder, row.number)), self.search.objectives.error)
         state = {"waiting": "running", "violates": "failed"}.get(row.state, row.state)
         return Curve(row.number, points, row.of_epochs, state, row.inference_s_per_atom)  # type: ignore[arg-type]
 
@@ -148,21 +149,25 @@ def read_row(folder: Path) -> TrialRow:
     return TrialRow.model_validate_json((folder / ROW).read_text(encoding="utf-8"))
 
 
-def study_rows(study: Path, column: str) -> list[TrialRow]:
+def study_rows(study: Path, column: str, journal: Callable[[Path], list[Row]] = rows_of) -> list[TrialRow]:
     """All trials of a study by number, as far as they are.
 
     Args:
         study: its folder.
         column: `objectives.error` of the study.
+        journal: reads that of a trial's folder.
     """
     folders = sorted(path.parent for path in (study / TRIALS).glob(f"*/{ROW}"))
-    return sorted((up_to_date(folder, read_row(folder), column) for folder in folders), key=lambda row: row.number)
+    return sorted(
+        (up_to_date(folder, read_row(folder), column, journal(folder)) for folder in folders),
+        key=lambda row: row.number,
+    )
 
 
-def up_to_date(folder: Path, row: TrialRow, column: str) -> TrialRow:
+def up_to_date(folder: Path, row: TrialRow, column: str, rows: Sequence[Row] | None = None) -> TrialRow:
     """A row with what journal and measurements say by now."""
     known: dict[str, Any] = {}
-    rows = rows_of(folder)
+    rows = rows_of(folder) if rows is None else rows
     if rows:
         last = rows[-1]
         known = {

@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from train.group import LostError
 from train.journal import write_json
 from train.search.curves import StoppingRule
+from train.search.files import LOG, ORDER, OUTCOME
 from train.search.lease import Lease, Watch
-from train.search.processes import LOG, Launcher, Running, Session
+from train.search.processes import Launcher, Running, Session
 from train.search.rows import Outcome, TrialRow
 from train.search.scores import rows_of
 from train.search.study import Study, read_row, trial_folder, up_to_date, write_row
 from train.stopping import TO_BE_RESUMED, JobEnd
 
-OUTCOME, ORDER = "outcome.json", "order.json"
 POLL_SECONDS, IDLE_SECONDS = 0.2, 1.0
-LOST = 76
-"""Exit code of a process that has lost another one of its trial."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ class Worker:
         if held.lease.lost():
             return row
         outcome = _outcome(folder, running.poll() or 0)
-        if outcome.exit_code == LOST:
+        if outcome.exit_code == LostError.exit_code:
             self.launcher.check()
         return self._after(up_to_date(folder, row, search.objectives.error), outcome, verdict)
 
