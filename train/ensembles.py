@@ -70,13 +70,14 @@ def trials_of(study: Path, folder: Path, count: int, *, epochs: int | None = Non
         study: folder of the search.
         folder: for the copies; what is there already is left as it is.
         count: how many.
-        epochs: to train to; none: those of the search, which finished trials have behind them.
+        epochs: to train to; none: those of the search, which finished trials have behind them, and which those that
+            were paused or stopped early still go to.
 
     Raises:
-        ValueError: no study, too few finished trials, or fewer epochs than a trial has had.
+        ValueError: no study, too few trials, or fewer epochs than those of the search.
     """
     runs = []
-    for trial in best_trials(study, count):
+    for trial in best_trials(study, count, unfinished=True):
         copied = folder / f"trial_{trial.name}"
         had = load_config(trial / "config.json").stop.epochs
         if epochs is not None and epochs < had:  # before anything is copied

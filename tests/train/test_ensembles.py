@@ -24,6 +24,9 @@ from train.ensembles import (
 )
 from train.loop import train
 from train.result import TrainingResult
+from train.search.files import SETTINGS, TRIALS
+from train.search.rows import TrialRow
+from train.search.study import best_trials, write_row
 from train.state import Position
 
 MakeConfig = Callable[..., RunConfig]
@@ -86,7 +89,7 @@ def test_trials_go_on(make_config: MakeConfig, tmp_path: Path, monkeypatch: pyte
         train(config)
         (config.output / "run.json").write_text(json.dumps(dump_config(config)))
         folders.append(config.output)
-    monkeypatch.setattr(ensembles, "best_trials", lambda study, count: folders[:count])
+    monkeypatch.setattr(ensembles, "best_trials", lambda study, count, unfinished: folders[:count])
     as_they_are = train_members(trials_of(tmp_path, tmp_path / "as", 2))
     assert [member.manifest for member in as_they_are] == [read_manifest(one / "model.safetensors") for one in folders]
     for _ in range(2):  # the second time nothing is copied or trained
@@ -96,7 +99,7 @@ def test_trials_go_on(make_config: MakeConfig, tmp_path: Path, monkeypatch: pyte
     assert [member.manifest.training["epochs"] for member in members] == [2, 2]
     assert [read_manifest(folder / "model.safetensors").training["epochs"] for folder in folders] == [1, 1]
     monkeypatch.undo()
-    monkeypatch.setattr(ensembles, "best_trials", lambda study, count: folders[:count])
+    monkeypatch.setattr(ensembles, "best_trials", lambda study, count, unfinished: folders[:count])
     more = train_members(trials_of(tmp_path, tmp_path / "e", 2, epochs=3))
     assert [member.manifest.training["epochs"] for member in more] == [3, 3]
     with pytest.raises(ValueError, match=r"was trained with stop\.epochs = 3 and is asked for with 2"):
@@ -125,3 +128,28 @@ def test_branches(make_config: MakeConfig, tmp_path: Path) -> None:
             ensembles.branches_of(path, wrong, "emt")
     with pytest.raises(ValueError, match="unknown head 'z'"):
         ensembles.branches_of(path, ("a", "z"), "emt")
+
+
+def test_the_best_trials_of_a_study_go_on_to_their_ends(make_config: MakeConfig, tmp_path: Path) -> None:
+    """One is finished, one a rule has paused, one has failed: the study is left as it is."""
+    study = tmp_path / "study"
+    (study / TRIALS).mkdir(parents=True)
+    objectives = {"error": "relative", "minimise": ["error"]}
+    (study / SETTINGS).write_text(json.dumps({"search": {"objectives": objectives}}))
+    for number, until in enumerate((None, 1, 1)):
+        config = make_config(f"study/{TRIALS}/{number:04d}", seed=number, stop={"epochs": 3})
+        train(config, until_epoch=until)
+        state = ("finished", "paused", "failed")[number]
+        write_row(config.output, TrialRow(number=number, state=state, of_epochs=3))
+    before = {path: path.read_bytes() for path in sorted(study.rglob("*")) if path.is_file()}
+    with pytest.raises(ValueError, match="has 2 trials that can be trained on and 3 are wanted; let the search go on"):
+        trials_of(study, tmp_path / "e", 3)
+    with pytest.raises(ValueError, match="has 1 finished trials and 2 are wanted"):
+        best_trials(study, 2)
+    members = train_members(trials_of(study, tmp_path / "e", 2))
+    assert [member.name for member in members] == ["trial_0000", "trial_0001"]
+    assert [member.manifest.training["epochs"] for member in members] == [3, 3]
+    whole = train(make_config("alone", seed=1, stop={"epochs": 3})).checkpoint
+    assert whole is not None
+    assert members[1].manifest.golden == read_manifest(whole).golden  # as if nobody had stopped it
+    assert before == {path: path.read_bytes() for path in sorted(study.rglob("*")) if path.is_file()}

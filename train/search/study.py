@@ -183,15 +183,17 @@ def up_to_date(folder: Path, row: TrialRow, column: str, rows: Sequence[Row] | N
     return row.model_copy(update=known)
 
 
-def best_trials(study: Path, count: int) -> list[Path]:
-    """Folders of the best finished trials: those of the front by error, then the others by error.
+def best_trials(study: Path, count: int, *, unfinished: bool = False) -> list[Path]:
+    """Folders of the best trials: finished ones of the front by error, then the other finished ones by error.
 
     Args:
         study: folder of a study.
         count: how many are wanted.
+        unfinished: after these those that a rule has paused or stopped, by their least error so far: they have a state
+            to go on from.
 
     Raises:
-        ValueError: the folder holds no study, or fewer finished trials.
+        ValueError: the folder holds no study, or fewer such trials.
     """
     if not (study / SETTINGS).exists():
         raise ValueError(f"{study} holds no study: there is no {SETTINGS}; name the output of a search file")
@@ -200,8 +202,10 @@ def best_trials(study: Path, count: int) -> list[Path]:
     rows = study_rows(study, objectives["error"])
     front = pareto_front(rows, tuple(objectives["minimise"]))
     numbers = {row.number for row in front}
-    others = [row for row in rows if row.state == "finished" and row.number not in numbers and row.error is not None]
-    ranked = [*front, *sorted(others, key=lambda row: (row.error, row.number))]
+    states = ("finished", "paused", "stopped") if unfinished else ("finished",)
+    others = [row for row in rows if row.state in states and row.number not in numbers and row.error is not None]
+    ranked = [*front, *sorted(others, key=lambda row: (row.state != "finished", row.error, row.number))]
     if len(ranked) < count:
-        raise ValueError(f"{study} has {len(ranked)} finished trials and {count} are wanted; let the search go on")
+        kind = "trials that can be trained on" if unfinished else "finished trials"
+        raise ValueError(f"{study} has {len(ranked)} {kind} and {count} are wanted; let the search go on")
     return [trial_folder(study, row.number) for row in ranked[:count]]
