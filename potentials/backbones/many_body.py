@@ -145,9 +145,9 @@ class ManyBodyLayer(nn.Module):
 def bounded(sums_NMC: Tensor) -> Tensor:
     """[N, M, C]: as they are where they are small, of mean square 1 over channels where they are large.
 
-    Sums grow with the number of neighbours, and their products with its third power: what learns from molecules, with 15
-    neighbours within 5 Å, and crystals under pressure, with 150, has to be told of it. One smooth factor for an atom, of
-    what rotations leave alone.
+    Sums grow with the number of neighbours, and their products with its third power, which is too much for weights that
+    serve molecules, with 15 neighbours within 5 Å, and crystals under pressure, with 150. One smooth factor for an
+    atom, of what rotations leave alone.
     """
     squares_N11 = sums_NMC.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True)
     return sums_NMC * torch.rsqrt(1 + squares_N11)
