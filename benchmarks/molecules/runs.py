@@ -1,0 +1,304 @@
+"""Dynamics of many at once: starts, settings, files, and what the files say afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.io import iread, read, write
+
+from benchmarks.card.nve import figures
+from benchmarks.card.sets import MOLECULES
+from benchmarks.card.subject import Record, Subject
+from benchmarks.md_batched import model_of
+from benchmarks.molecules.bonds import Bonds, watched
+from benchmarks.molecules.distances import Distances, density_of, difference
+from gfm_ase.curves import read_md_log
+from md_workflows.analysis.blocks import average
+from md_workflows.batch_files import BatchFiles
+from md_workflows.engine import relax_many
+from md_workflows.md import MDSettings
+from md_workflows.md_guards import MDGuards
+from md_workflows.md_many import MDOutcome, run_md_many
+from md_workflows.progress import progress_bar
+from md_workflows.relaxation import RelaxSettings
+
+HEAD, METALS = "pbe_def2svp", "pbe_metals"
+FRAME_FS, STATE_STEPS = 20.0, 1000
+FRICTION_PER_FS = 0.01
+SETTLING = 0.1
+"""Part of a run that is left out of temperatures and distances."""
+
+RUNAWAY = 10.0
+"""A run is stopped above so many times its temperature; nine atoms exceed three times by chance once in 10⁶ frames."""
+
+CRYSTALS = {
+    "Si 64": lambda: bulk("Si", a=5.47, cubic=True) * (2, 2, 2),
+    "Cu 32": lambda: bulk("Cu", a=3.62, cubic=True) * (2, 2, 2),
+}
+AWAY = 0.5
+"""Of the distance of neighbours: an atom farther than that from its site has left it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, how hot, how many of each, and in what steps."""
+
+    picoseconds: float
+    temperature_K: float
+    replicas: int
+    timestep_fs: float
+
+    @property
+    def every(self) -> int:
+        """Steps from one frame to the next."""
+        return max(1, round(FRAME_FS / self.timestep_fs))
+
+    @property
+    def frame_ps(self) -> float:
+        """Time from one frame to the next."""
+        return self.every * self.timestep_fs / 1000
+
+    def settings(self, place: int, ensemble: str = "langevin") -> MDSettings:
+        """Of one run; each has seeds of its own."""
+        thermostat = {"temperature_K": self.temperature_K, "friction_per_fs": FRICTION_PER_FS, "seed": place}
+        return MDSettings(
+            ensemble={"name": ensemble, **(thermostat if ensemble == "langevin" else {})},
+            steps=round(1000 * self.picoseconds / self.timestep_fs),
+            timestep_fs=self.timestep_fs,
+            initial_temperature_K=self.temperature_K,
+            velocity_seed=place,
+            trajectory_interval=self.every,
+            log_interval=self.every if ensemble == "langevin" else 1,
+            state_interval=STATE_STEPS,
+        )
+
+
+def relaxed_starts(subject: Subject, folder: Path) -> dict[str, Atoms]:
+    """The first *training* frame of each molecule, relaxed; kept, so that a restart begins with the same bits."""
+    kept = folder / "starts.traj"
+    if not kept.exists():
+        frames = [subject.start(f"rmd17/{name}_train.extxyz.gz") for name in MOLECULES]
+        driver = subject.calculator(HEAD)
+        found: list[Atoms | None] = [None] * len(frames)
+        for outcome in relax_many(frames, RelaxSettings(fmax=0.02, max_steps=1000), calculator=driver):
+            if outcome.result is not None:
+                found[outcome.index] = outcome.result.atoms
+        starts = [frame if one is None else one for frame, one in zip(frames, found, strict=True)]
+        for atoms in starts:
+            atoms.calc = None
+        write(kept, starts)
+    return dict(zip(MOLECULES, read(kept, ":"), strict=True))
+
+
+def run(calculator: Any, structures: Sequence[Atoms], settings: Sequence[MDSettings], files: BatchFiles) -> Record:
+    """All in one batch; goes on where it was interrupted. Outcomes by place, seconds of this call."""
+    began = time.perf_counter()
+    guards = [_guards(one) for one in settings]
+    with progress_bar("molecular dynamics", "steps") as bar:
+        outcomes = list(
+            run_md_many(
+                structures,
+                settings,
+                calculator=model_of(calculator),
+                files=files,
+                on_existing="restart",
+                guards=guards,
+                progress=bar,
+            )
+        )
+    return {"outcomes": {one.index: one for one in outcomes}, "seconds": time.perf_counter() - began}
+
+
+def _guards(settings: MDSettings) -> MDGuards:
+    temperature = settings.ensemble.thermostat_temperature
+    return MDGuards(max_temperature_K=None if temperature is None else RUNAWAY * temperature)
+
+
+def molecules(subject: Subject, folder: Path, plan: Plan) -> Record:
+    """Langevin dynamics of the ten molecules: bonds, temperature, distances beside those of DFT at 500 K."""
+    starts = relaxed_starts(subject, folder)
+    names = [name for name in starts for _ in range(plan.replicas)]
+    settings = [plan.settings(place) for place in range(len(names))]
+    files = BatchFiles(folder / f"molecules_{plan.temperature_K:.0f}K", suffix=".traj")
+    done = run(subject.calculator(HEAD), [starts[name] for name in names], settings, files)
+    outcomes: dict[int, MDOutcome] = done["outcomes"]
+    rows = []
+    for name, start in starts.items():
+        places = [place for place, one in enumerate(names) if one == name]
+        runs = [(outcomes[place], files, place) for place in places]
+        rows.append(
+            {"name": name, **of_molecule(start, runs, plan.frame_ps), **against_dft(subject, name, start, runs)}
+        )
+    return {**_plan_record(plan), **_cost(outcomes, plan), "rows": rows}
+
+
+def _plan_record(plan: Plan) -> Record:
+    return {
+        "picoseconds": plan.picoseconds,
+        "temperature_K": plan.temperature_K,
+        "replicas": plan.replicas,
+        "timestep_fs": plan.timestep_fs,
+    }
+
+
+def _cost(outcomes: dict[int, MDOutcome], plan: Plan) -> Record:
+    """Wall time of all sessions together, ms of a step of all, simulated ns a day of all together."""
+    seconds = sum(one.seconds for one in outcomes.values())
+    steps = sum(one.steps for one in outcomes.values())
+    simulated_ns = steps * plan.timestep_fs * 1e-6
+    return {
+        "seconds": seconds,
+        "ms_a_step": 1e3 * seconds / max(1, *(one.steps for one in outcomes.values())),
+        "ns_a_day": simulated_ns / max(seconds, 1e-9) * 86_400,
+    }
+
+
+Run = tuple[MDOutcome, BatchFiles, int]
+"""How a run ended, and where its files are: the folder and its number."""
+
+
+def of_molecule(start: Atoms, runs: Sequence[Run], frame_ps: float) -> Record:
+    """Bonds and temperature of the runs of one molecule together, until a bond breaks."""
+    bonds = Bonds.of(start)
+    failed, largest, transfers, frames = [], 0.0, 0, 0
+    temperatures: list[float] = []
+    for outcome, files, place in runs:
+        held = watched(bonds, positions_of(files, place))
+        if held.failed_at is not None:
+            failed.append(held.failed_at * frame_ps)
+        elif outcome.stopped:
+            failed.append(outcome.time_fs / 1000)
+        largest, transfers, frames = max(largest, held.largest), transfers + held.transfers, frames + held.frames
+        log = read_md_log(_log(files, place))["temperature_K"]
+        temperatures += log[round(SETTLING * len(log)) : held.failed_at].tolist()
+    return {
+        "atoms": len(start),
+        "bonds": len(bonds.pairs),
+        "failed_ps": sorted(failed),
+        "stopped": [outcome.stopped for outcome, _, _ in runs if outcome.stopped],
+        "largest": largest,
+        "transfers": transfers / max(1, frames),
+        **_temperature(temperatures),
+    }
+
+
+def against_dft(subject: Subject, name: str, start: Atoms, runs: Sequence[Run]) -> Record:
+    """h(r) until a bond breaks beside that of the test frames; bonds in these, measured alike; the curves."""
+    bonds, mine = Bonds.of(start), Distances()
+    for _, files, place in runs:
+        positions = list(positions_of(files, place))
+        for frame in positions[round(SETTLING * len(positions)) : watched(bonds, positions).failed_at]:
+            mine.add(frame)
+    test, train = (
+        [atoms.positions for atoms in subject.read(f"rmd17/{name}_{part}.extxyz.gz")] for part in ("test", "train")
+    )
+    reference = density_of(test)
+    return {
+        "dft_largest": max(bonds.deviation(frame)[0] for frame in test),
+        "dft_transfers": sum(bonds.deviation(frame)[1] for frame in test) / len(test),
+        **_distances(mine, reference, density_of(train)),
+    }
+
+
+def _temperature(samples: list[float]) -> Record:
+    if len(samples) < 2:
+        return {"mean_K": None, "error_K": None}
+    found = average(np.array(samples))
+    return {"mean_K": found.mean, "error_K": found.error}
+
+
+def _distances(mine: Distances, reference: Distances, other: Distances) -> Record:
+    """Error of h(r), that of DFT's own training frames beside, and the curves."""
+    noise, curves = difference(other, reference), {"dft": reference.density().tolist()}
+    try:
+        curves["md"] = mine.density().tolist()
+    except ValueError:  # a bond broke before anything settled
+        return {"h_error": None, "h_noise": noise, "curves": curves}
+    return {"h_error": difference(mine, reference), "h_noise": noise, "curves": curves}
+
+
+def positions_of(files: BatchFiles, place: int) -> Iterator[Any]:
+    """[N, 3] Å of each frame."""
+    path = files.frames_of(place)
+    assert path is not None
+    for atoms in iread(path):
+        yield atoms.positions
+
+
+def _log(files: BatchFiles, place: int) -> Path:
+    path = files.log_of(place)
+    assert path is not None
+    return path
+
+
+def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
+    """The same of two crystals: does every atom stay at its site, and is the temperature right."""
+    starts = {name: make() for name, make in CRYSTALS.items()}
+    files = BatchFiles(folder / f"crystals_{plan.temperature_K:.0f}K", suffix=".traj")
+    settings = [plan.settings(place) for place in range(len(starts))]
+    done = run(subject.calculator(METALS), list(starts.values()), settings, files)
+    rows = []
+    for place, (name, start) in enumerate(starts.items()):
+        outcome = done["outcomes"][place]
+        log = read_md_log(_log(files, place))["temperature_K"]
+        left, farthest = left_sites(start, positions_of(files, place))
+        rows.append(
+            {
+                "name": name,
+                "atoms": len(start),
+                "picoseconds": outcome.time_fs / 1000,
+                "failed_ps": None if left is None else left * plan.frame_ps,
+                "stopped": outcome.stopped,
+                "farthest": farthest,
+                **_temperature(log[round(SETTLING * len(log)) :].tolist()),
+            }
+        )
+    return {**_plan_record(plan), **_cost(done["outcomes"], plan), "rows": rows}
+
+
+def left_sites(start: Atoms, frames: Iterator[Any]) -> tuple[int | None, float]:
+    """The first frame with an atom away from its site, and the largest displacement over the distance of neighbours.
+
+    The crystal as a whole may drift: what all atoms share is taken off.
+    """
+    distances = start.get_all_distances(mic=True)
+    neighbour, farthest = float(distances[distances > 0.1].min()), 0.0
+    for place, positions in enumerate(frames):
+        moved = positions - start.positions
+        moved -= moved.mean(axis=0)
+        ratio = float(np.linalg.norm(moved, axis=1).max()) / neighbour
+        if not ratio <= AWAY:
+            return place, ratio
+        farthest = max(farthest, ratio)
+    return None, farthest
+
+
+def steps(subject: Subject, folder: Path, plan: Plan) -> Record:
+    """NVE of the ten molecules with half of the time step, with it, and with twice of it: drift and ripple of each."""
+    starts = relaxed_starts(subject, folder)
+    found = []
+    for timestep in (plan.timestep_fs / 2, plan.timestep_fs, 2 * plan.timestep_fs):
+        own = Plan(plan.picoseconds, plan.temperature_K, 1, timestep)
+        # at rest at the minimum: of twice the temperature a half goes into the springs
+        settings = [
+            own.settings(place, "nve").model_copy(update={"initial_temperature_K": 2 * plan.temperature_K})
+            for place in range(len(starts))
+        ]
+        files = BatchFiles(folder / f"steps_{timestep:g}fs", suffix="", log=True)
+        run(subject.calculator(HEAD), list(starts.values()), settings, files)
+        rows = {name: figures(read_md_log(_log(files, place)), timestep) for place, name in enumerate(starts)}
+        kept = ("drift", "drift_error", "ripple", "temperature_K")
+        found.append(
+            {
+                "timestep_fs": timestep,
+                "molecules": {name: {key: row[key] for key in kept} for name, row in rows.items()},
+            }
+        )
+    return {**_plan_record(plan), "runs": found}
