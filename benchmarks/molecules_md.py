@@ -5,9 +5,9 @@
     ... --only steps --ps 1          # NVE with half, once and twice the time step
     ... --only crystals --ps 10 --timestep-fs 2
 
-The ten molecules of rMD17 in one batch, Langevin (BAOAB, friction 0.01/fs), from relaxed frames of the
-*training* files. A run that was interrupted goes on when the same command is given again. What was found is kept as OUTPUT/*.json; with
---page the section `molecules` of that page is written anew from all of it.
+The ten molecules of rMD17 in one batch, Langevin (BAOAB, friction 0.01/fs), from relaxed frames of the *training*
+files. A run that was interrupted goes on when the same command is given again. What was found is kept as OUTPUT/*.json;
+with --page the section `molecules` of that page is written anew from all of it.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def molecules_section(record: Record) -> str:
     many = "" if record["replicas"] == 1 else f", {record['replicas']} runs of each"
     title = (
         f"**{record['picoseconds']:g} ps at {record['temperature_K']:.0f} K{many}**, steps of"
-        f" {record['timestep_fs']:g} fs, looked at every {FRAME_FS:g} fs; {_cost(record)}. A failure: a bond is {BROKEN:g} Å longer or shorter than"
-        " at the start."
+        f" {record['timestep_fs']:g} fs, looked at every {FRAME_FS:g} fs; {_cost(record)}. A failure: a bond is"
+        f" {BROKEN:g} Å longer or shorter than at the start."
     )
     return "\n\n".join([title, table(columns, rows)])
 
