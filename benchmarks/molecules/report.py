@@ -29,7 +29,10 @@ def section(records: Mapping[str, Record]) -> str:
 
 
 def _cost(record: Record) -> str:
-    return f"{record['ms_a_step']:.0f} ms a step of all, {record['ns_a_day']:.2g} ns a day of all together"
+    return (
+        f"a step of all took {record['cpu_ms']:.0f} ms of processor time ({record['wall_ms']:.0f} ms of a shared"
+        f" machine): {record['ns_a_day']:.2g} ns a day of all together"
+    )
 
 
 def molecules_section(record: Record) -> str:

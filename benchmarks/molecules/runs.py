@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from md_workflows.md_guards import MDGuards
 from md_workflows.md_many import MDOutcome, run_md_many
 from md_workflows.progress import progress_bar
 from md_workflows.relaxation import RelaxSettings
+from train.journal import write_json
 
 HEAD, METALS = "pbe_def2svp", "pbe_metals"
 FRAME_FS, STATE_STEPS = 20.0, 1000
@@ -80,6 +83,14 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class Done:
+    """Outcomes by place, and steps and seconds of each call that has worked on them."""
+
+    outcomes: dict[int, MDOutcome]
+    sessions: list[Record]
+
+
 def relaxed_starts(subject: Subject, folder: Path) -> dict[str, Atoms]:
     """The first *training* frame of each molecule, relaxed; kept, so that a restart begins with the same bits."""
     kept = folder / "starts.traj"
@@ -97,11 +108,16 @@ def relaxed_starts(subject: Subject, folder: Path) -> dict[str, Atoms]:
     return dict(zip(MOLECULES, read(kept, ":"), strict=True))
 
 
-def run(calculator: Any, structures: Sequence[Atoms], settings: Sequence[MDSettings], files: BatchFiles) -> Record:
-    """All in one batch; goes on where it was interrupted. Outcomes by place, seconds of this call."""
-    began = time.perf_counter()
-    guards = [_guards(one) for one in settings]
+def run(calculator: Any, structures: Sequence[Atoms], settings: Sequence[MDSettings], files: BatchFiles) -> Done:
+    """All in one batch; goes on where it was interrupted."""
+    wall, cpu, seen = time.perf_counter(), time.process_time(), [0, 0]
     with progress_bar("molecular dynamics", "steps") as bar:
+
+        def watch(done: int, total: int | None) -> None:
+            seen[0] = seen[0] or done
+            seen[1] = done
+            bar(done, total)
+
         outcomes = list(
             run_md_many(
                 structures,
@@ -109,11 +125,26 @@ def run(calculator: Any, structures: Sequence[Atoms], settings: Sequence[MDSetti
                 calculator=model_of(calculator),
                 files=files,
                 on_existing="restart",
-                guards=guards,
-                progress=bar,
+                guards=[_guards(one) for one in settings],
+                progress=watch,
             )
         )
-    return {"outcomes": {one.index: one for one in outcomes}, "seconds": time.perf_counter() - began}
+    session = {
+        "steps": seen[1] - seen[0],
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "load": os.getloadavg()[0],
+    }
+    return Done({one.index: one for one in outcomes}, _sessions(files.directory / "sessions.json", session))
+
+
+def _sessions(path: Path, last: Record) -> list[Record]:
+    """What each call has done, this one too unless it had nothing to do."""
+    known: list[Record] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    if last["steps"] > 0:
+        known.append(last)
+        write_json(path, known)
+    return known
 
 
 def _guards(settings: MDSettings) -> MDGuards:
@@ -128,7 +159,7 @@ def molecules(subject: Subject, folder: Path, plan: Plan) -> Record:
     settings = [plan.settings(place) for place in range(len(names))]
     files = BatchFiles(folder / f"molecules_{plan.temperature_K:.0f}K", suffix=".traj")
     done = run(subject.calculator(HEAD), [starts[name] for name in names], settings, files)
-    outcomes: dict[int, MDOutcome] = done["outcomes"]
+    outcomes = done.outcomes
     rows = []
     for name, start in starts.items():
         places = [place for place, one in enumerate(names) if one == name]
@@ -136,7 +167,7 @@ def molecules(subject: Subject, folder: Path, plan: Plan) -> Record:
         rows.append(
             {"name": name, **of_molecule(start, runs, plan.frame_ps), **against_dft(subject, name, start, runs)}
         )
-    return {**_plan_record(plan), **_cost(outcomes, plan), "rows": rows}
+    return {**_plan_record(plan), **_cost(done, plan), "rows": rows}
 
 
 def _plan_record(plan: Plan) -> Record:
@@ -148,15 +179,14 @@ def _plan_record(plan: Plan) -> Record:
     }
 
 
-def _cost(outcomes: dict[int, MDOutcome], plan: Plan) -> Record:
-    """Wall time of all sessions together, ms of a step of all, simulated ns a day of all together."""
-    seconds = sum(one.seconds for one in outcomes.values())
-    steps = sum(one.steps for one in outcomes.values())
-    simulated_ns = steps * plan.timestep_fs * 1e-6
+def _cost(done: Done, plan: Plan) -> Record:
+    """Wall and processor time of a step of all (ms), simulated ns of all together in a day of processor time."""
+    steps, wall, cpu = (sum(one[key] for one in done.sessions) for key in ("steps", "wall_s", "cpu_s"))
+    count = len(done.outcomes)
     return {
-        "seconds": seconds,
-        "ms_a_step": 1e3 * seconds / max(1, *(one.steps for one in outcomes.values())),
-        "ns_a_day": simulated_ns / max(seconds, 1e-9) * 86_400,
+        "cpu_ms": 1e3 * cpu * count / max(steps, 1),
+        "wall_ms": 1e3 * wall * count / max(steps, 1),
+        "ns_a_day": steps * plan.timestep_fs * 1e-6 / max(cpu, 1e-9) * 86_400,
     }
 
 
@@ -246,7 +276,7 @@ def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
     done = run(subject.calculator(METALS), list(starts.values()), settings, files)
     rows = []
     for place, (name, start) in enumerate(starts.items()):
-        outcome = done["outcomes"][place]
+        outcome = done.outcomes[place]
         log = read_md_log(_log(files, place))["temperature_K"]
         left, farthest = left_sites(start, positions_of(files, place))
         rows.append(
@@ -260,7 +290,7 @@ def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
                 **_temperature(log[round(SETTLING * len(log)) :].tolist()),
             }
         )
-    return {**_plan_record(plan), **_cost(done["outcomes"], plan), "rows": rows}
+    return {**_plan_record(plan), **_cost(done, plan), "rows": rows}
 
 
 def left_sites(start: Atoms, frames: Iterator[Any]) -> tuple[int | None, float]:
