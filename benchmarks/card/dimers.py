@@ -24,6 +24,9 @@ CLOSEST = 0.9
 WEAK = 0.1
 """eV/Å: forces below it have no sign to speak of."""
 
+WALL = 1.0
+"""eV above atoms far apart: what the shortest distance must cost at least."""
+
 COLUMNS = 10
 
 
@@ -141,6 +144,7 @@ def shape(curve: Curve) -> Record:
         "barrier": barrier,
         "hole_from": where,
         "minima": len(minima_of(curve)),
+        "wall": float(curve.energies[0]),
         "depth": -float(curve.energies[lowest]),
         "length": float(curve.distances[lowest]),
     }
@@ -191,6 +195,7 @@ def overview(rows: Sequence[Record]) -> str:
     lines = [
         of_both("holes at short range", lambda each: each["hole"]),
         of_both("holes behind a barrier below 5 eV", lambda each: each["hole"] and each["barrier"] < 5),
+        of_both(f"more than {WALL:g} eV at the shortest distance", lambda each: each["wall"] > WALL),
         of_both("exactly one minimum", lambda each: each["minima"] == 1),
         of_both("bound by more than 0.1 eV", lambda each: each["depth"] > 0.1),
         ["median error of the depth, eV", median(off), "–"],

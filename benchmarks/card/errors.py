@@ -93,7 +93,7 @@ def group_section(group: Group, rows: Sequence[Record]) -> str:
         errors: dict[str, Any] = row["errors"]
         ours = "/".join(number(errors.get(one.key), one.factor) for one in group.quantities)
         forces, trivial = errors.get("forces_mae_eV_per_A"), errors.get("trivial_forces_mae_eV_per_A")
-        gain = f"{trivial / forces:.1f} ×" if forces and trivial else "–"
+        gain = f"{number(trivial / forces)} ×" if forces and trivial else "–"
         left = f" ({row['left_out']} left out)" if row["left_out"] else ""
         file = row["file"].removesuffix(".extxyz.gz")
         published = [row["published"].get(method, "–") for method in methods]

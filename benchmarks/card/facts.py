@@ -76,7 +76,7 @@ def facts_table(record: Record) -> str:
     seconds = training["seconds"]
     took = "not said" if seconds is None else f"{seconds / 60:.0f} minutes, {training['steps']:,} steps"
     name = backbone.pop("name")
-    settings = ", ".join(f"{key} {value}" for key, value in backbone.items() if value is not None)
+    settings = ", ".join(f"{key} {_short(value)}" for key, value in backbone.items() if value is not None)
     rows = [
         ["architecture", f"{name}: {settings}; heads of width {record['head_width']}"],
         ["parameters", f"{record['parameters']:,}, {record['dtype']}, energies summed in float64"],
@@ -88,6 +88,10 @@ def facts_table(record: Record) -> str:
         ["made with", ", ".join(f"{key} {value}" for key, value in record["made_with"].items())],
     ]
     return table(["", ""], rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def heads_table(heads: Mapping[str, Record]) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = (
-    (0, 0, "H"),
+    (0.0, 0, "H"),
     (0, 17, "He"),
     (1, 0, "Li Be"),
     (1, 12, "B C N O F Ne"),
@@ -22,13 +22,13 @@ LINES = (
     (5, 0, "Cs Ba"),
     (5, 3, "Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"),
     (6, 0, "Fr Ra"),
-    (8, 2, "La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
-    (9, 2, "Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr"),
+    (7.3, 2, "La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
+    (8.3, 2, "Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr"),
 )
 """Row, first column, and symbols beside each other."""
 
 
-def places() -> dict[str, tuple[int, int]]:
+def places() -> dict[str, tuple[float, int]]:
     """Row and column of each element."""
     return {
         symbol: (row, first + place) for row, first, symbols in LINES for place, symbol in enumerate(symbols.split())
@@ -39,7 +39,7 @@ def elements_figure(known: Mapping[str, Sequence[str]], colours: Mapping[str, st
     """A box for each element; stripes below its symbol, one place for each head, filled where the head knows it."""
     from matplotlib.patches import Patch, Rectangle
 
-    figure, axes = new_figure(10.5, 5.9)
+    figure, axes = new_figure(10.5, 5.6)
     axis, heads = axes[0], list(known)
     width = 0.88 / max(len(heads), 1)
     for symbol, (row, column) in places().items():
@@ -55,7 +55,7 @@ def elements_figure(known: Mapping[str, Sequence[str]], colours: Mapping[str, st
     labels = [Patch(color=colours[head], label=f"{head}: {len(known[head])}") for head in heads]
     axis.legend(handles=labels, loc="upper center", bbox_to_anchor=(0.42, 1.0), ncols=2, fontsize=8, frameon=False)
     axis.set_xlim(-0.1, 18.1)
-    axis.set_ylim(-9.1, 1.1)
+    axis.set_ylim(-8.4, 1.1)
     axis.set_aspect("equal")
     axis.set_axis_off()
     return figure
