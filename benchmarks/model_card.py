@@ -81,6 +81,9 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     data: Annotated[Path | None, typer.Option(help="Folder of the data sets; by default GFM_ASE_DATA.")] = None,
     only: Annotated[str | None, typer.Option(help=f"Some of {', '.join(PARTS)}, separated by commas.")] = None,
     frames: Annotated[int | None, typer.Option(help="At most so many of each test file.")] = None,
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a training that this one went on from; many times, in order.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
     compiled: Annotated[bool, typer.Option("--compiled", help="Speed of the compiled potential too.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps; for a first look.")] = False,
@@ -93,7 +96,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     if not drawn:
         with showing(console) as show:
             settings = {"frames": frames, "compiled": compiled, "quick": quick, "progress": show}
-            subject = open_subject(model, data, output, **settings)
+            subject = open_subject(model, data, output, earlier or (), **settings)
             for name, part in parts.items():
                 began = time.perf_counter()
                 write_json(output / f"{name}.json", part.measure(subject))

@@ -60,6 +60,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     data: Annotated[Path | None, typer.Option(help="Folder of the data sets; by default GFM_ASE_DATA.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write its section, and pictures beside it.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Compile the potential.")] = False,
     drawn: Annotated[bool, typer.Option("--draw", help="Run nothing; draw what was kept.")] = False,
 ) -> None:
     """Run, look, and write down."""
@@ -68,7 +69,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
         raise ValueError(f"there is no kind {only!r}; there are {', '.join(KINDS)}")
     output.mkdir(parents=True, exist_ok=True)
     if not drawn:
-        subject = open_subject(model, data, output)
+        subject = open_subject(model, data, output, compiled=compiled)
         plan = Plan(ps, temperature_k, replicas, timestep_fs)
         found = KINDS[only](subject, output, plan)
         name = only if only == "steps" else f"{only}_{temperature_k:.0f}K"

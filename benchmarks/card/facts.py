@@ -44,20 +44,33 @@ def measure(subject: Subject) -> Record:
 
 
 def journal_of(subject: Subject) -> list[Record]:
-    """Minutes, joules and validation errors of forces by head (eV/Å), of each row of the journal."""
-    if subject.run is None:
-        return []
-    rows = read_journal(subject.run / "journal.jsonl")
-    return [
-        {
-            "epoch": row["epoch"],
-            "minutes": row["seconds"] / 60,
-            "joules": row.get("energy_J"),
-            "forces": {name: errors.get("forces_mae_eV_per_A") for name, errors in row["valid"].items()},
-            "trivial": {name: errors.get("trivial_forces_mae_eV_per_A") for name, errors in row["valid"].items()},
-        }
-        for row in rows
-    ]
+    """Minutes, joules and validation errors of forces by head (eV/Å), of each row of the journals, one after another.
+
+    A training that goes on from a checkpoint counts its minutes and joules from zero; here they are added up.
+    """
+    found: list[Record] = []
+    for folder in subject.runs:
+        minutes, joules = (found[-1]["minutes"], found[-1]["joules"]) if found else (0.0, 0.0)
+        for row in read_journal(folder / "journal.jsonl"):
+            used = row.get("energy_J")
+            found.append(
+                {
+                    "run": folder.name,
+                    "minutes": minutes + row["seconds"] / 60,
+                    "joules": None if used is None or joules is None else joules + used,
+                    "forces": {name: errors.get("forces_mae_eV_per_A") for name, errors in row["valid"].items()},
+                    "trivial": {
+                        name: errors.get("trivial_forces_mae_eV_per_A") for name, errors in row["valid"].items()
+                    },
+                }
+            )
+    return found
+
+
+def before(record: Record) -> Record | None:
+    """The last row of the journals of earlier trainings: their minutes and joules together."""
+    rows = [row for row in record["journal"] if row["run"] != record["journal"][-1]["run"]]
+    return rows[-1] if rows else None
 
 
 def section(record: Record) -> str:
@@ -71,10 +84,14 @@ def section(record: Record) -> str:
 def facts_table(record: Record) -> str:
     """Of the file and its training."""
     backbone, training = dict(record["backbone"]), record["training"]
-    energy = training["energy"] or {"joules": None, "source": ""}
+    energy, earlier = training["energy"] or {"joules": None, "source": ""}, before(record)
     known = set().union(*(head["elements"] for head in record["heads"].values()))
-    seconds = training["seconds"]
+    seconds, joules = training["seconds"], energy["joules"]
     took = "not said" if seconds is None else f"{seconds / 60:.0f} minutes, {training['steps']:,} steps"
+    if earlier is not None:
+        took += f", after {earlier['minutes']:.0f} minutes of an earlier training that it went on from"
+        both = joules is not None and earlier["joules"] is not None
+        joules = joules + earlier["joules"] if both else None
     name = backbone.pop("name")
     settings = ", ".join(f"{key} {_short(value)}" for key, value in backbone.items() if value is not None)
     rows = [
@@ -84,7 +101,7 @@ def facts_table(record: Record) -> str:
         ["cutoff", f"{record['cutoff']:g} Å, two layers: an atom feels others up to twice as far"],
         ["elements", f"{len(known)} in all"],
         ["training", f"{took}, ended by {training['reason']}"],
-        ["energy used", energy_text(energy["joules"], energy["source"])],
+        ["energy used", energy_text(joules, energy["source"])],
         ["made with", ", ".join(f"{key} {value}" for key, value in record["made_with"].items())],
     ]
     return table(["", ""], rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +35,11 @@ class Subject:
         path: of the checkpoint.
         loaded: on the CPU.
         data: folder of the data sets.
-        run: folder of the training with its journal, or none.
+        runs: folders of the trainings that made it, with their journals, in their order; the last is its own.
         work: folder for files of runs.
         frames: at most so many of each test file, evenly spaced; all where it is none.
         quick: fewer steps and checks.
-        compiled: measure the speed of compiled potentials too.
+        compiled: in the card, measure the speed of the compiled potential too; in dynamics, drive with it.
         progress: told what is done.
     """
 
@@ -47,7 +47,7 @@ class Subject:
     loaded: Loaded
     data: Path
     work: Path
-    run: Path | None = None
+    runs: tuple[Path, ...] = ()
     frames: int | None = None
     quick: bool = False
     compiled: bool = False
@@ -111,15 +111,18 @@ def data_folder(given: Path | None) -> Path:
     return named
 
 
-def open_subject(path: Path, data: Path | None, work: Path, **settings: Any) -> Subject:
+def open_subject(path: Path, data: Path | None, work: Path, earlier: Sequence[Path] = (), **settings: Any) -> Subject:
     """The checkpoint on the CPU with its data; the folder it lies in is that of its training if it holds a journal.
 
     Raises:
-        ValueError: no data folder.
+        ValueError: no data folder; an earlier training without a journal.
         CheckpointError: no whole checkpoint.
     """
-    run = path.parent if (path.parent / "journal.jsonl").exists() else None
-    return Subject(path, load(path, device="cpu"), data_folder(data), work, run=run, **settings)
+    for folder in earlier:
+        if not (folder / "journal.jsonl").exists():
+            raise ValueError(f"{folder} holds no journal.jsonl; name the output folder of an earlier training")
+    own = (path.parent,) if (path.parent / "journal.jsonl").exists() else ()
+    return Subject(path, load(path, device="cpu"), data_folder(data), work, runs=(*earlier, *own), **settings)
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:

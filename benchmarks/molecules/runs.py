@@ -158,7 +158,7 @@ def molecules(subject: Subject, folder: Path, plan: Plan) -> Record:
     names = [name for name in starts for _ in range(plan.replicas)]
     settings = [plan.settings(place) for place in range(len(names))]
     files = BatchFiles(folder / f"molecules_{plan.temperature_K:.0f}K", suffix=".traj")
-    done = run(subject.calculator(HEAD), [starts[name] for name in names], settings, files)
+    done = run(subject.calculator(HEAD, compile=subject.compiled), [starts[name] for name in names], settings, files)
     outcomes = done.outcomes
     rows = []
     for name, start in starts.items():
@@ -273,7 +273,7 @@ def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
     starts = {name: make() for name, make in CRYSTALS.items()}
     files = BatchFiles(folder / f"crystals_{plan.temperature_K:.0f}K", suffix=".traj")
     settings = [plan.settings(place) for place in range(len(starts))]
-    done = run(subject.calculator(METALS), list(starts.values()), settings, files)
+    done = run(subject.calculator(METALS, compile=subject.compiled), list(starts.values()), settings, files)
     rows = []
     for place, (name, start) in enumerate(starts.items()):
         outcome = done.outcomes[place]
@@ -313,7 +313,7 @@ def left_sites(start: Atoms, frames: Iterator[Any]) -> tuple[int | None, float]:
 def steps(subject: Subject, folder: Path, plan: Plan) -> Record:
     """NVE of the ten molecules with half of the time step, with it, and with twice of it: drift and ripple of each."""
     starts = relaxed_starts(subject, folder)
-    found = []
+    driver, found = subject.calculator(HEAD, compile=subject.compiled), []
     for timestep in (plan.timestep_fs / 2, plan.timestep_fs, 2 * plan.timestep_fs):
         own = Plan(plan.picoseconds, plan.temperature_K, 1, timestep)
         # at rest at the minimum: of twice the temperature a half goes into the springs
@@ -322,7 +322,7 @@ def steps(subject: Subject, folder: Path, plan: Plan) -> Record:
             for place in range(len(starts))
         ]
         files = BatchFiles(folder / f"steps_{timestep:g}fs", suffix="", log=True)
-        run(subject.calculator(HEAD), list(starts.values()), settings, files)
+        run(driver, list(starts.values()), settings, files)
         rows = {name: figures(read_md_log(_log(files, place)), timestep) for place, name in enumerate(starts)}
         kept = ("drift", "drift_error", "ripple", "temperature_K")
         found.append(

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from benchmarks.card.dimers import compared, curve_of, grouped, overview, shape
 from benchmarks.card.errors import errors_of, group_section, norms
+from benchmarks.card.facts import before, journal_of
 from benchmarks.card.nve import figures
 from benchmarks.card.page import markers, with_section, write_sections
 from benchmarks.card.parts import PARTS
@@ -185,6 +186,36 @@ def test_drift_and_ripple_of_a_known_log() -> None:
     assert found["drift"] == pytest.approx(1.0, abs=0.05)
     assert found["ripple"] == pytest.approx(0.1 / 2**0.5, rel=0.02)
     assert found["temperature_K"] == 300.0
+
+
+def journal(folder: Path, *rows: tuple[float, float, float]) -> Path:
+    """Of a training: seconds, joules and the error of forces of each validation."""
+    folder.mkdir()
+    lines = [
+        {"seconds": seconds, "energy_J": joules, "valid": {"a": {"forces_mae_eV_per_A": error}}}
+        for seconds, joules, error in rows
+    ]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def test_journals_of_trainings_in_a_row_are_added_up(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    first = journal(tmp_path / "first", (60, 1e3, 0.3), (120, 2e3, 0.2))
+    own = journal(tmp_path / "own", (30, 500, 0.1))
+    model = own / "model.safetensors"
+    model.write_bytes(checkpoint.read_bytes())
+    found = journal_of(open_subject(model, data, tmp_path, [first]))
+    assert [(row["minutes"], row["joules"], row["forces"]["a"]) for row in found] == [
+        (1.0, 1e3, 0.3),
+        (2.0, 2e3, 0.2),
+        (2.5, 2.5e3, 0.1),
+    ]
+    last = before({"journal": found})
+    assert last is not None
+    assert (last["minutes"], last["joules"]) == (2.0, 2e3)
+    assert before({"journal": journal_of(open_subject(model, data, tmp_path))}) is None
+    with pytest.raises(ValueError, match=r"holds no journal\.jsonl"):
+        open_subject(model, data, tmp_path, [data])
 
 
 def test_all_elements_have_a_place_of_their_own() -> None:
