@@ -10,7 +10,8 @@ import numpy as np
 from benchmarks.card.subject import Record, number, table
 from benchmarks.molecules.bonds import BROKEN
 from benchmarks.molecules.distances import BINS, FARTHEST
-from benchmarks.molecules.runs import AWAY, FRAME_FS
+from benchmarks.molecules.findings import AWAY
+from benchmarks.molecules.runs import FRAME_FS
 from gfm_ase.plots import new_figure
 
 if TYPE_CHECKING:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.io import iread, read, write
+from ase.io import read, write
 
 from benchmarks.card.nve import figures
 from benchmarks.card.sets import MOLECULES
 from benchmarks.card.subject import Record, Subject
 from benchmarks.md_batched import model_of
-from benchmarks.molecules.bonds import Bonds, watched
-from benchmarks.molecules.distances import Distances, density_of, difference
+from benchmarks.molecules.findings import (
+    SETTLING,
+    against_dft,
+    left_sites,
+    log_of,
+    of_molecule,
+    positions_of,
+    temperature_of,
+)
 from gfm_ase.curves import read_md_log
-from md_workflows.analysis.blocks import average
 from md_workflows.batch_files import BatchFiles
 from md_workflows.engine import relax_many
 from md_workflows.md import MDSettings
@@ -35,9 +40,6 @@ from train.journal import write_json
 HEAD, METALS = "pbe_def2svp", "pbe_metals"
 FRAME_FS, STATE_STEPS = 20.0, 1000
 FRICTION_PER_FS = 0.01
-SETTLING = 0.1
-"""Part of a run that is left out of temperatures and distances."""
-
 RUNAWAY = 10.0
 """A run is stopped above so many times its temperature; nine atoms exceed three times by chance once in 10⁶ frames."""
 
@@ -45,8 +47,6 @@ CRYSTALS = {
     "Si 64": lambda: bulk("Si", a=5.47, cubic=True) * (2, 2, 2),
     "Cu 32": lambda: bulk("Cu", a=3.62, cubic=True) * (2, 2, 2),
 }
-AWAY = 0.5
-"""Of the distance of neighbours: an atom farther than that from its site has left it."""
 
 
 @dataclass(frozen=True)
@@ -190,84 +190,6 @@ def _cost(done: Done, plan: Plan) -> Record:
     }
 
 
-Run = tuple[MDOutcome, BatchFiles, int]
-"""How a run ended, and where its files are: the folder and its number."""
-
-
-def of_molecule(start: Atoms, runs: Sequence[Run], frame_ps: float) -> Record:
-    """Bonds and temperature of the runs of one molecule together, until a bond breaks."""
-    bonds = Bonds.of(start)
-    failed, largest, transfers, frames = [], 0.0, 0, 0
-    temperatures: list[float] = []
-    for outcome, files, place in runs:
-        held = watched(bonds, positions_of(files, place))
-        if held.failed_at is not None:
-            failed.append(held.failed_at * frame_ps)
-        elif outcome.stopped:
-            failed.append(outcome.time_fs / 1000)
-        largest, transfers, frames = max(largest, held.largest), transfers + held.transfers, frames + held.frames
-        log = read_md_log(_log(files, place))["temperature_K"]
-        temperatures += log[round(SETTLING * len(log)) : held.failed_at].tolist()
-    return {
-        "atoms": len(start),
-        "bonds": len(bonds.pairs),
-        "failed_ps": sorted(failed),
-        "stopped": [outcome.stopped for outcome, _, _ in runs if outcome.stopped],
-        "largest": largest,
-        "transfers": transfers / max(1, frames),
-        **_temperature(temperatures),
-    }
-
-
-def against_dft(subject: Subject, name: str, start: Atoms, runs: Sequence[Run]) -> Record:
-    """h(r) until a bond breaks beside that of the test frames; bonds in these, measured alike; the curves."""
-    bonds, mine = Bonds.of(start), Distances()
-    for _, files, place in runs:
-        positions = list(positions_of(files, place))
-        for frame in positions[round(SETTLING * len(positions)) : watched(bonds, positions).failed_at]:
-            mine.add(frame)
-    test, train = (
-        [atoms.positions for atoms in subject.read(f"rmd17/{name}_{part}.extxyz.gz")] for part in ("test", "train")
-    )
-    reference = density_of(test)
-    return {
-        "dft_largest": max(bonds.deviation(frame)[0] for frame in test),
-        "dft_transfers": sum(bonds.deviation(frame)[1] for frame in test) / len(test),
-        **_distances(mine, reference, density_of(train)),
-    }
-
-
-def _temperature(samples: list[float]) -> Record:
-    if len(samples) < 2:
-        return {"mean_K": None, "error_K": None}
-    found = average(np.array(samples))
-    return {"mean_K": found.mean, "error_K": found.error}
-
-
-def _distances(mine: Distances, reference: Distances, other: Distances) -> Record:
-    """Error of h(r), that of DFT's own training frames beside, and the curves."""
-    noise, curves = difference(other, reference), {"dft": reference.density().tolist()}
-    try:
-        curves["md"] = mine.density().tolist()
-    except ValueError:  # a bond broke before anything settled
-        return {"h_error": None, "h_noise": noise, "curves": curves}
-    return {"h_error": difference(mine, reference), "h_noise": noise, "curves": curves}
-
-
-def positions_of(files: BatchFiles, place: int) -> Iterator[Any]:
-    """[N, 3] Å of each frame."""
-    path = files.frames_of(place)
-    assert path is not None
-    for atoms in iread(path):
-        yield atoms.positions
-
-
-def _log(files: BatchFiles, place: int) -> Path:
-    path = files.log_of(place)
-    assert path is not None
-    return path
-
-
 def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
     """The same of two crystals: does every atom stay at its site, and is the temperature right."""
     starts = {name: make() for name, make in CRYSTALS.items()}
@@ -277,7 +199,7 @@ def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
     rows = []
     for place, (name, start) in enumerate(starts.items()):
         outcome = done.outcomes[place]
-        log = read_md_log(_log(files, place))["temperature_K"]
+        log = read_md_log(log_of(files, place))["temperature_K"]
         left, farthest = left_sites(start, positions_of(files, place))
         rows.append(
             {
@@ -287,27 +209,10 @@ def crystals(subject: Subject, folder: Path, plan: Plan) -> Record:
                 "failed_ps": None if left is None else left * plan.frame_ps,
                 "stopped": outcome.stopped,
                 "farthest": farthest,
-                **_temperature(log[round(SETTLING * len(log)) :].tolist()),
+                **temperature_of(log[round(SETTLING * len(log)) :].tolist()),
             }
         )
     return {**_plan_record(plan), **_cost(done, plan), "rows": rows}
-
-
-def left_sites(start: Atoms, frames: Iterator[Any]) -> tuple[int | None, float]:
-    """The first frame with an atom away from its site, and the largest displacement over the distance of neighbours.
-
-    The crystal as a whole may drift: what all atoms share is taken off.
-    """
-    distances = start.get_all_distances(mic=True)
-    neighbour, farthest = float(distances[distances > 0.1].min()), 0.0
-    for place, positions in enumerate(frames):
-        moved = positions - start.positions
-        moved -= moved.mean(axis=0)
-        ratio = float(np.linalg.norm(moved, axis=1).max()) / neighbour
-        if not ratio <= AWAY:
-            return place, ratio
-        farthest = max(farthest, ratio)
-    return None, farthest
 
 
 def steps(subject: Subject, folder: Path, plan: Plan) -> Record:
@@ -323,7 +228,7 @@ def steps(subject: Subject, folder: Path, plan: Plan) -> Record:
         ]
         files = BatchFiles(folder / f"steps_{timestep:g}fs", suffix="", log=True)
         run(driver, list(starts.values()), settings, files)
-        rows = {name: figures(read_md_log(_log(files, place)), timestep) for place, name in enumerate(starts)}
+        rows = {name: figures(read_md_log(log_of(files, place)), timestep) for place, name in enumerate(starts)}
         kept = ("drift", "drift_error", "ripple", "temperature_K")
         found.append(
             {

@@ -12,8 +12,9 @@ from benchmarks.card.subject import open_subject
 from benchmarks.molecules import runs
 from benchmarks.molecules.bonds import Bonds, watched
 from benchmarks.molecules.distances import Distances, density_of, difference
+from benchmarks.molecules.findings import left_sites, positions_of
 from benchmarks.molecules.report import pictures, section
-from benchmarks.molecules.runs import Plan, left_sites, molecules, steps
+from benchmarks.molecules.runs import Plan, molecules, steps
 from md_workflows.batch_files import BatchFiles
 
 
@@ -128,7 +129,7 @@ def test_a_run_is_told_goes_on_and_is_drawn(checkpoint: Path, data: Path, tmp_pa
     assert row["failed_ps"] == sorted(row["failed_ps"])
     record = json.loads(json.dumps(molecules(subject, tmp_path, plan)))
     folder = BatchFiles(tmp_path / "molecules_300K", suffix=".traj")
-    assert len(list(runs.positions_of(folder, 0))) == 21
+    assert len(list(positions_of(folder, 0))) == 21
     assert record["rows"][0]["failed_ps"] == half["rows"][0]["failed_ps"]
     text = section({"molecules_300K": record})
     assert "| ethanol | 9 | **" in text
