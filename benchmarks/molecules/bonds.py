@@ -59,8 +59,8 @@ class Bonds:
     def deviation(self, positions: Floats) -> tuple[float, bool]:
         """How far the worst bond is from its first length (Å), and whether that is a proton that has changed partners.
 
-        A proton on N or O that lies as near to another N or O as a bond is long is transferred: in malonaldehyde PBE
-        itself does that at room temperature. It does not count as broken; everything else does.
+        A proton on N or O that lies as near to another N or O as a bond is long is transferred. It does not count as
+        broken; everything else does.
         """
         first, second = self.pairs.T
         lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
