@@ -121,9 +121,7 @@ def _properties(
     }
 
 
-def _measure(
-    name: str, structures: Mapping[str, Atoms], engine: Engine, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def _measure(name: str, structures: Mapping[str, Atoms], engine: Engine, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A property of `md_workflows` for all elements in one stream."""
     row = PROPERTIES[name]
     measured = row.measure(list(structures.values()), engine, parse_settings(row.settings, settings))
