@@ -1,7 +1,7 @@
 """A model in use on solids: elements, diamond and β-tin, order of polymorphs; beside DFT.
 
     GFM_ASE_DATA=... python -m benchmarks.model_solids --model model.safetensors --head pbe_metals --markdown
-    GFM_ASE_DATA=... python -m benchmarks.model_solids --model model.safetensors --output solids.json --picture solids.png
+    GFM_ASE_DATA=... python -m benchmarks.model_solids --model model.safetensors --output solids.json --picture a.png
 
 What is computed how, and what of it the model was trained on, is in docs/proof_solids.md. One thread unless --threads.
 """
@@ -34,7 +34,7 @@ from md_workflows import Engine, engine_for
 SECTIONS = ("elements", "phases", "polymorphs")
 
 
-def main(
+def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     model: Annotated[Path, typer.Option(help="Checkpoint.")],
     head: Annotated[str, typer.Option(help="Head of the theory of mlearn.")] = "pbe_metals",
     mp_head: Annotated[str, typer.Option(help="Head of the Materials Project's theory.")] = "pbe_mp",

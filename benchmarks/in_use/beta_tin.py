@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ LITERATURE = {
 
 @dataclass(frozen=True)
 class Phase:
-    """A fitted curve. volume: Å³/atom · energy: eV/atom · modulus: eV/Å³ · slope: pressure derivative of the modulus."""
+    """A fitted curve. energy: eV/atom · modulus: eV/Å³ · slope: its pressure derivative · volume: Å³/atom."""
 
     energy: float
     modulus: float
@@ -57,7 +58,10 @@ class Phase:
         Raises:
             ValueError: not between half and 1.2 times the volume at rest.
         """
-        return float(brentq(lambda volume: self.pressure(volume) - pressure, 0.5 * self.volume, 1.2 * self.volume))
+        low, high = 0.5 * self.volume, 1.2 * self.volume
+        if not self.pressure(high) <= pressure <= self.pressure(low):
+            raise ValueError(f"{pressure / units.GPa:.1f} GPa are beyond what the fitted equation of state reaches.")
+        return float(brentq(lambda volume: self.pressure(volume) - pressure, low, high))
 
     def enthalpy(self, pressure: float) -> float:
         """EV/atom."""
@@ -167,13 +171,11 @@ def transition(first: Phase, second: Phase) -> float:
     def difference(pressure: float) -> float:
         return second.enthalpy(pressure) - first.enthalpy(pressure)
 
-    tried, last = np.linspace(0, HIGHEST_GPa, 81) * units.GPa, difference(0.0)
-    for low, high in zip(tried[:-1], tried[1:], strict=True):
-        for sign in (1, -1) if last < 0 else (1,):
-            try:
-                here, there = difference(sign * low), difference(sign * high)
-            except ValueError:  # beyond what the equation reaches
-                continue
-            if here * there <= 0:
-                return float(brentq(difference, sign * low, sign * high))
+    wider = first if first.volume >= second.volume else second
+    lower = first if difference(0.0) >= 0 else second
+    sign = 1 if wider is lower else -1  # pressure favours the denser phase, tension the wider one
+    tried = sign * np.linspace(0, HIGHEST_GPa, 81) * units.GPa
+    for low, high in pairwise(tried):
+        if difference(low) * difference(high) <= 0:
+            return float(brentq(difference, low, high))
     raise ValueError(f"no transition between -{HIGHEST_GPa:g} and {HIGHEST_GPa:g} GPa.")

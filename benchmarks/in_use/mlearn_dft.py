@@ -26,8 +26,8 @@ MAX_STRAIN = 0.029
 
 NOTES = {
     "Li": "the stresses of its sheared frames are not linear in the shear, so C44 is left out",
-    "Ge": "its Surface frames do not belong to the energy of its crystal: they give 0.26 to 0.65 J/m², and about 1.1 with"
-    " the energy of the Materials Project (-4.623 eV/atom, another pseudopotential)",
+    "Ge": "its Surface frames do not belong to the energy of its crystal: with that they give 0.26 to 0.65 J/m², with"
+    " the Materials Project's (-4.623 eV/atom, so likely another pseudopotential) 1.1 for 111",
 }
 """What has to be known of the frames of an element."""
 
@@ -108,7 +108,7 @@ def crystal_by_dft(frames: list[Atoms], structure: str) -> Crystal:
         (tension, c11, c12, c44), rms = cubic_fit(strain_S6, stress_S6)
         a0 = reference * float(np.sqrt(1 - 2 * tension / (c11 + 2 * c12)))
     energies = np.array([atoms.get_potential_energy() / len(atoms) for atoms in frames])[small]
-    usable = np.ones(len(energies), bool) if c44 is not None else np.abs(strain_S6[:, 3:]).max(1) < 1e-4
+    usable = (np.abs(strain_S6[:, 3:]).max(1) < 1e-4) | (c44 is not None)
     at_rest = energies - _work(strain_S6, (tension, c11, c12, c44 or 0.0)) * reference**3 / SITES[structure]
     moduli = (c11 / units.GPa, c12 / units.GPa, None if c44 is None else c44 / units.GPa)
     spread = float(at_rest[usable].std())
@@ -116,7 +116,7 @@ def crystal_by_dft(frames: list[Atoms], structure: str) -> Crystal:
 
 
 def strain_and_stress(atoms: Atoms, reference: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Voigt [6] engineering strain against cubic cells of edge `reference` (Å), and stress [6] (eV/Å³) conjugate to it."""
+    """Engineering strain [6] against cubic cells of edge `reference` (Å), and the stress [6] (eV/Å³) of it."""
     repeats = np.round(atoms.cell.lengths() / reference)
     deformation = np.linalg.solve(np.diag(repeats * reference), atoms.cell.array)  # rows
     strain = (deformation @ deformation.T - np.eye(3)) / 2

@@ -16,6 +16,7 @@ from ase.io import read
 from benchmarks.in_use.elements import results_of
 from md_workflows import CellSettings, Engine, RelaxSettings
 from md_workflows.engine import evaluate_many
+from md_workflows.properties.crystals import quiet_spglib
 
 RELAX = RelaxSettings(optimizer="lbfgs", fmax=0.02, max_steps=300, cell=CellSettings())
 """Atoms and cell of the structures whose labels are of relaxed ones."""
@@ -102,7 +103,8 @@ def titania(data: Path) -> Ranking:
         if np.abs(atoms.get_forces()).max() > QUIET:
             continue
         cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-        dataset = spglib.get_symmetry_dataset(cell, symprec=0.1)
+        with quiet_spglib():
+            dataset = spglib.get_symmetry_dataset(cell, symprec=0.1)
         name = TIO2.get(0 if dataset is None else dataset.number, "")
         entry = _entry(atoms, name)
         if name and (name not in lowest or entry.energy < lowest[name].energy):
@@ -138,7 +140,7 @@ def _alike(one: Atoms, other: Atoms) -> bool:
 
 
 def compare_ranking(ranking: Ranking, engine: Engine) -> dict[str, Any]:
-    """`still` (labelled geometries) and, where labels are of relaxed structures, `relaxed` (by the model): as `agreement`.
+    """`still` (geometries as labelled) and, where these are relaxed ones, `relaxed` (by the model): as `agreement`.
 
     `groups` holds for each composition its entries with `dft`, `still` and `relaxed` energies over the one that is
     lowest by DFT, meV/atom; what failed is None and counted in `failed`.
@@ -171,7 +173,7 @@ def compare_ranking(ranking: Ranking, engine: Engine) -> dict[str, Any]:
 
 
 def differences(reference: Sequence[float], model: Sequence[float | None]) -> list[tuple[float, float]]:
-    """For each pair of structures that the model has: energy of the later less that of the earlier, by both; eV/atom."""
+    """Of each pair that the model has: energy of the later structure less that of the earlier, by both; eV/atom."""
     found = []
     for i, j in combinations(range(len(reference)), 2):
         first, second = model[i], model[j]
@@ -181,10 +183,10 @@ def differences(reference: Sequence[float], model: Sequence[float | None]) -> li
 
 
 def agreement(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Of pairs of differences (by DFT, by the model; eV/atom): how many, which share agrees in sign, and MAE in meV/atom.
+    """Of pairs of differences (by DFT, by the model; eV/atom): how many there are, and how many agree in sign.
 
-    tau: Kendall's, over all pairs of structures of one composition: agreeing less disagreeing over all · spread: mean
-    size of the differences by DFT in meV/atom, against which the MAE is to be seen.
+    mae: meV/atom · tau: Kendall's, agreeing less disagreeing pairs over all, pairs being of one composition ·
+    spread: mean size of the differences by DFT in meV/atom, against which the MAE is to be seen.
     """
     if not pairs:
         return {"pairs": 0}

@@ -119,9 +119,7 @@ def polymorphs(sets: Sequence[Mapping[str, Any]]) -> str:
             if not found or not found["pairs"]:
                 continue
             row = [one["name"], one["head"], words, str(len(one["groups"])), f"{found['agreeing']} of {found['pairs']}"]
-            rows.append(
-                [*row, *(number(found[key], digits) for key, digits in (("tau", 2), ("mae", 0), ("spread", 0)))]
-            )
+            rows.append([*row, number(found["tau"], 2), number(found["mae"], 0), number(found["spread"], 0)])
     head = ["set", "head", "geometry", "compositions", "pairs in order", "Kendall's τ", "MAE, meV/atom"]
     text = table([*head, "mean difference by DFT"], rows)
     said = [f"{one['name']}: {one['about']}{_failed(one)}." for one in sets]
