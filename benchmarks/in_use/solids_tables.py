@@ -12,9 +12,9 @@ FACETS = ("100", "110", "111")
 
 def markdown(found: Mapping[str, Any]) -> str:
     """All sections that are there, one table after another."""
-    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in found["seconds"].items())
+    seconds = ", ".join(f"{name} {busy:.0f} s ({wall:.0f})" for name, (wall, busy) in found["seconds"].items())
     heads = ", ".join(found["heads"].values())
-    first = f"`{found['model']}`, heads {heads}; {found['written']}; {found['machine']}; {seconds}."
+    first = f"`{found['model']}`, heads {heads}; {found['written']}; {found['machine']}; processor (clock): {seconds}."
     parts = [first, *(f"Not computed: {reason}." for reason in found["missing"])]
     if found.get("elements"):
         parts += [crystals(found["elements"]), surfaces(found["elements"]), vacancies(found["elements"])]
