@@ -110,7 +110,7 @@ def compute(loaded: Loaded, heads: dict[str, str], data: Path, sections: list[st
 
 
 def phases(engines: dict[str, Engine]) -> dict[str, dict[str, Any]]:
-    """Diamond and β-tin of Si and Ge by each PBE head there is; volumes around PBE's lattice constants."""
+    """Diamond and β-tin of Si and Ge by each PBE head there is, relaxed from PBE's lattice constants."""
     starts = {"Si": 5.47, "Ge": 5.78}
     return {
         kind: {element: compare_phases(element, a0, engines[kind]) for element, a0 in starts.items()}

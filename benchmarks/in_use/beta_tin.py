@@ -13,7 +13,7 @@ from ase.eos import EquationOfState, birchmurnaghan
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from benchmarks.in_use.elements import results_of
+from benchmarks.in_use.elements import CELL, results_of
 from md_workflows import Engine
 from md_workflows.engine import evaluate_many
 
@@ -22,7 +22,7 @@ RATIOS = np.linspace(0.44, 0.68, 13)
 
 DIAMOND = np.linspace(0.88, 1.08, 11)
 BETA_TIN = np.linspace(0.62, 0.86, 13)
-"""Volumes, in parts of that of diamond by DFT."""
+"""Volumes, in parts of that of relaxed diamond."""
 
 HIGHEST_GPa = 40.0
 """Transitions are looked for from minus this to this."""
@@ -80,13 +80,13 @@ def beta_tin(element: str, volume: float, ratio: float) -> Atoms:
 def compare_phases(element: str, a0: float, engine: Engine) -> dict[str, Any]:
     """Curves of both phases, the difference of their minima (eV/atom), and the pressure of the transition (GPa).
 
-    a0: Å, of diamond, from which volumes are taken. `error` is a line where there is no minimum or no transition, and
-    what follows from them is missing.
+    a0: Å, of diamond, from which it is relaxed. `error` is a line where there is no minimum or no transition, and what
+    follows from them is missing.
     """
-    unit = a0**3 / 8
     found: dict[str, Any] = {"element": element, "error": "", "literature": LITERATURE.get(element, "")}
     try:
-        cells = [bulk(element, "diamond", a=a0 * factor ** (1 / 3)) for factor in DIAMOND]
+        unit = relaxed_volume(bulk(element, "diamond", a=a0), engine)
+        cells = [bulk(element, "diamond", a=2 * (unit * factor) ** (1 / 3)) for factor in DIAMOND]
         first = unit * DIAMOND, energies_of(cells, engine)
         found["diamond"] = _curve(*first)
         volumes, energies, ratios = relaxed_ratios(element, unit * BETA_TIN, engine)
@@ -104,6 +104,18 @@ def compare_phases(element: str, a0: float, engine: Engine) -> dict[str, Any]:
 
 def _curve(volumes: NDArray[np.float64], energies: NDArray[np.float64]) -> dict[str, Any]:
     return {"volumes": volumes.tolist(), "energies": energies.tolist()}
+
+
+def relaxed_volume(atoms: Atoms, engine: Engine) -> float:
+    """Å³/atom of a cubic crystal.
+
+    Raises:
+        ValueError: it could not be relaxed.
+    """
+    (done,) = results_of(engine.relax_many([atoms], CELL), 1)
+    if isinstance(done, str) or not done.converged:
+        raise ValueError(f"diamond: {done if isinstance(done, str) else 'not relaxed'}.")
+    return float(done.atoms.get_volume() / len(atoms))
 
 
 def energies_of(structures: list[Atoms], engine: Engine) -> NDArray[np.float64]:

@@ -143,7 +143,7 @@ def compare_ranking(ranking: Ranking, engine: Engine) -> dict[str, Any]:
     """`still` (geometries as labelled) and, where these are relaxed ones, `relaxed` (by the model): as `agreement`.
 
     `groups` holds for each composition its entries with `dft`, `still` and `relaxed` energies over the one that is
-    lowest by DFT, meV/atom; what failed is None and counted in `failed`.
+    lowest by DFT, meV/atom; what failed is None, and why in `failed`.
     """
     entries = [entry for group in ranking.groups.values() for entry in group]
     bare = [_bare(entry.atoms) for entry in entries]
@@ -151,7 +151,7 @@ def compare_ranking(ranking: Ranking, engine: Engine) -> dict[str, Any]:
     if ranking.relaxed:
         ways["relaxed"] = engine.relax_many(bare, RELAX)
     energies: dict[str, list[float | None]] = {"dft": [entry.energy for entry in entries]}
-    failed = 0
+    failed: list[str] = []
     for way, outcomes in ways.items():
         results = results_of(outcomes, len(bare))
         good = [not isinstance(one, str) and (way == "still" or one.converged) for one in results]
@@ -159,7 +159,8 @@ def compare_ranking(ranking: Ranking, engine: Engine) -> dict[str, Any]:
             one.energy / len(one.atoms) if fine and not isinstance(one, str) else None
             for one, fine in zip(results, good, strict=True)
         ]
-        failed += good.count(False)
+        reasons = [one if isinstance(one, str) else f"not relaxed in {one.steps} steps" for one in results]
+        failed += [reason for reason, fine in zip(reasons, good, strict=True) if not fine]
     found: dict[str, Any] = {"name": ranking.name, "about": ranking.about, "failed": failed, "groups": {}}
     pairs: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     place = 0

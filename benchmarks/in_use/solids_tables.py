@@ -127,7 +127,7 @@ def polymorphs(sets: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _failed(one: Mapping[str, Any]) -> str:
-    return f"; {one['failed']} calculations failed" if one["failed"] else ""
+    return f"; {len(one['failed'])} calculations failed, the first: {one['failed'][0]}" if one["failed"] else ""
 
 
 def small_groups(sets: Sequence[Mapping[str, Any]]) -> str:

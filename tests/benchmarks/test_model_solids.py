@@ -11,6 +11,7 @@ from ase.build import bulk, fcc100, fcc110, fcc111
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.calculators.tersoff import Tersoff, TersoffParameters
 from scipy.spatial import ConvexHull
 from scipy.stats import kendalltau
 
@@ -167,6 +168,24 @@ def test_a_phase_is_fitted_and_its_pressure_is_the_slope() -> None:
     assert known.pressure(18.0) == pytest.approx(-slope, rel=1e-6)
     with pytest.raises(ValueError, match="no minimum"):
         beta_tin.fit(volumes[:4], known.energies(volumes[:4]))
+
+
+TERSOFF_SI = TersoffParameters(
+    m=3.0, gamma=1.0, lambda3=1.7322, c=1.0039e5, d=16.217, h=-0.59825, n=0.78734, beta=1.0999e-6, lambda2=1.7322,
+    B=471.18, R=2.85, D=0.15, lambda1=2.4799, A=1830.8,
+)  # fmt: skip
+"""Si(C), J. Tersoff, Phys. Rev. B 38, 9902 (1988): diamond has 5.432 Å and -4.63 eV/atom."""
+
+
+def test_silicon_by_tersoff_is_diamond_and_becomes_beta_tin_under_pressure() -> None:
+    engine = engine_for(Tersoff({("Si", "Si", "Si"): TERSOFF_SI}), "tersoff")
+    found = beta_tin.compare_phases("Si", 5.47, engine)
+    assert found["error"] == ""
+    assert found["diamond"]["volume"] == pytest.approx(5.432**3 / 8, rel=1e-3)
+    assert found["diamond"]["fit"]["energy"] == pytest.approx(-4.63, abs=2e-3)
+    assert 0.1 < found["difference_eV"] < 0.5
+    assert 5 < found["pressure_GPa"] < 20
+    assert 0.5 < found["beta_tin"]["ratio"] < 0.58
 
 
 def test_what_has_no_beta_tin_is_said() -> None:
