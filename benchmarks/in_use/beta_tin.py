@@ -166,7 +166,9 @@ def fit(volumes: NDArray[np.float64], energies: NDArray[np.float64]) -> Phase:
         ValueError: the lowest point is the first or the last.
     """
     if np.argmin(energies) in {0, len(energies) - 1}:
-        raise ValueError(f"no minimum of the energy: lowest at an end of {volumes[0]:.2f} to {volumes[-1]:.2f} Å³/atom.")
+        raise ValueError(
+            f"no minimum of the energy: lowest at an end of {volumes[0]:.2f} to {volumes[-1]:.2f} Å³/atom."
+        )
     curve = EquationOfState(volumes, energies, eos="birchmurnaghan")
     curve.fit(warn=False)
     energy, modulus, slope, volume = (float(value) for value in curve.eos_parameters)
