@@ -1,0 +1,1 @@
+"""A trained model in use: properties of solids beside density functional theory."""
