@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -37,9 +37,9 @@ def tasks(data: Path, limit: int | None, seed: int, least_A: float | None, journ
     listed = read_list(data, equilibrium.LIST)
     chosen = sample(listed, limit, seed)
     needed = {symbol for atoms in chosen for symbol in atoms.get_chemical_symbols()}
-    elements = [atoms for atoms in read_list(data, ELEMENTS) if atoms.info["element"] in needed]
+    elements = [atoms for atoms in read_list(data, ELEMENTS) if name_of(atoms) in needed]
     yield Task("elements", elements, equilibrium.elements, 16, len(elements))
-    known = [journal.row("elements", str(atoms.info["element"])) for atoms in elements]
+    known = [journal.row("elements", name_of(atoms)) for atoms in elements]
     references = {row.id: row.values["E"] for row in known if row is not None and "E" in row.values}
     yield Task("equilibrium", chosen, partial(equilibrium.rows, references=references), 16, len(listed))
     listed = read_list(data, elasticity.LIST)
@@ -50,27 +50,22 @@ def tasks(data: Path, limit: int | None, seed: int, least_A: float | None, journ
 
 def run(task: Task, engine: Engine, journal: Journal, console: Console) -> list[Row]:
     """Rows of all structures of a task: those of the journal, and the others, which go there."""
-    names = [_name(task, atoms) for atoms in task.structures]
+    names = [name_of(atoms) for atoms in task.structures]
     open_ones = [number for number, name in enumerate(names) if journal.row(task.name, name) is None]
     with progress_bar(task.name, "structures", console) as update:
         done = len(names) - len(open_ones)
         update(done, len(names))
         for first in range(0, len(open_ones), task.chunk):
             chunk = [task.structures[number] for number in open_ones[first : first + task.chunk]]
-            start = time.perf_counter()
+            start = time.process_time()
             rows = task.measure(chunk, engine)
             for row in rows:
-                row.seconds = (time.perf_counter() - start) / len(rows)
+                row.seconds = (time.process_time() - start) / len(rows)
             journal.append(rows)
             done += len(rows)
             update(done, len(names))
     found = [journal.row(task.name, name) for name in names]
     return [row for row in found if row is not None]
-
-
-def _name(task: Task, atoms: Any) -> str:
-    key = {"softening": "name", "elements": "element"}.get(task.name)
-    return name_of(atoms) if key is None else str(atoms.info[key])
 
 
 def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument

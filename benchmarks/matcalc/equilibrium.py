@@ -26,7 +26,7 @@ def elements(structures: Sequence[Atoms], engine: Engine) -> list[Row]:
     """Energy per atom of each element's ground state, relaxed with its cell and not moved before."""
     rows = []
     for given, done in zip(structures, relax([bare(atoms) for atoms in structures], engine), strict=True):
-        row = Row("elements", str(given.info["element"]), str(given.symbols))
+        row = Row("elements", name_of(given), str(given.symbols))
         rows.append(row)
         if isinstance(done, RelaxResult):
             row.values, row.notes = {"E": done.energy / len(given)}, notes_of(done)

@@ -15,6 +15,8 @@ from md_workflows.engine import Engine
 
 FOLDER = "matcalc_benchmark"
 ELEMENTS = "element_refs_mp_pbe"
+NAMES = ("material_id", "mp_id", "name")
+"""Where a structure has its name."""
 
 
 @dataclass
@@ -23,7 +25,7 @@ class Row:
 
     task: name of its list · id: in the list · formula · values: numbers, predicted and of DFT, by name · notes: what is
     odd about it, such as "not relaxed": it still counts, as in the published table · error: why there are no numbers ·
-    seconds: of one thread, its share of its chunk.
+    seconds: of the processor, its share of its chunk.
     """
 
     task: str
@@ -79,5 +81,7 @@ def bare(atoms: Atoms) -> Atoms:
 
 
 def name_of(atoms: Atoms) -> str:
-    """Its name in the list."""
-    return str(atoms.info.get("material_id") or atoms.info["mp_id"])
+    """Its name in the list; the symbol for an element, whose `info` ASE reads as False where it is F."""
+    if "element" in atoms.info:
+        return str(atoms.symbols[0])
+    return next(str(atoms.info[key]) for key in NAMES if key in atoms.info)

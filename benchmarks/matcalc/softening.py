@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from benchmarks.matcalc.lists import Row, bare
+from benchmarks.matcalc.lists import Row, bare, name_of
 from md_workflows.engine import Engine, evaluate_many
 
 SETS = ("mptrj_1k", "mpf_tp")
@@ -35,7 +35,7 @@ def frames(data: Path) -> list[Atoms]:
 
 def rows(structures: Sequence[Atoms], engine: Engine) -> list[Row]:
     """Of each frame the sums that slopes are made of: f·F and F·F over all components, F of DFT (eV²/Å²)."""
-    made = [Row("softening", str(atoms.info["name"]), str(atoms.symbols)) for atoms in structures]
+    made = [Row("softening", name_of(atoms), str(atoms.symbols)) for atoms in structures]
     for outcome in evaluate_many(engine, [bare(atoms) for atoms in structures]):
         row, result = made[outcome.index], outcome.result
         if result is None or not np.isfinite(result.energy):

@@ -119,7 +119,7 @@ def _notes(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def seconds_each(rows: Sequence[Row]) -> float | None:
-    """Seconds of one thread that a structure took."""
+    """Seconds of the processor that a structure took."""
     return statistics.fmean(row.seconds for row in rows) if rows else None
 
 
@@ -148,7 +148,9 @@ def _median(found: Number | None) -> str:
 
 def counts(tasks: Sequence[Task], rows: dict[str, list[Row]]) -> Table:
     """What was measured, what failed, and what is odd, list by list."""
-    table = Table("list", "in the list", "measured", "without numbers", "odd, and counted in", "s a structure")
+    table = Table(
+        "list", "in the list", "measured", "without numbers", "odd, and counted in", "processor s a structure"
+    )
     for task in tasks:
         own = rows[task.name]
         failed = Counter(row.error for row in own if row.error)
@@ -169,4 +171,4 @@ def affordable(rows: dict[str, list[Row]], minutes: Sequence[float]) -> str:
     total = sum(seconds for seconds in each if seconds is not None)
     fixed = sum(row.seconds for task in ("elements", "softening") for row in rows.get(task, []))
     told = (f"{max(0, int((60 * some - fixed) / total))} in {some:g} minutes" for some in minutes)
-    return f"--limit that one run affords at this speed: {', '.join(told)}."
+    return f"--limit that one run affords on a processor that is free: {', '.join(told)}."
