@@ -36,7 +36,10 @@ def elements(structures: Sequence[Atoms], engine: Engine) -> list[Row]:
 
 
 def rows(structures: Sequence[Atoms], engine: Engine, references: Mapping[str, float]) -> list[Row]:
-    """The fingerprint distance d to the structure of DFT, and the formation energy (eV/atom)."""
+    """The fingerprint distance d to the structure of DFT, and the formation energy (eV/atom), by energies of elements.
+
+    `info["moves"]` [N, 3] Å of a structure takes the place of moves of its own.
+    """
 
     def measure(relaxed: list[Relaxed]) -> list[Measured]:
         return [_compared(one, references) for one in relaxed]
@@ -45,11 +48,12 @@ def rows(structures: Sequence[Atoms], engine: Engine, references: Mapping[str, f
 
 
 def moved(atoms: Atoms) -> Atoms:
-    """A copy whose atoms are moved by MOVED to somewhere, always the same for a structure of this name."""
+    """A copy whose atoms are moved by MOVED into some direction, always the same for a structure of this name."""
     random = np.random.default_rng(zlib.crc32(name_of(atoms).encode()))
-    steps_N3 = random.standard_normal((len(atoms), 3))
+    moves_N3 = random.standard_normal((len(atoms), 3))
+    moves_N3 *= MOVED / np.linalg.norm(moves_N3, axis=1, keepdims=True)
     copy = atoms.copy()
-    copy.positions += MOVED * steps_N3 / np.linalg.norm(steps_N3, axis=1, keepdims=True)
+    copy.positions += atoms.info.get("moves", moves_N3)
     copy.info["given"] = atoms.positions.copy()
     return copy
 

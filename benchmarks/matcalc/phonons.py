@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from ase import Atoms
@@ -52,14 +54,16 @@ def measure(relaxed: Sequence[Relaxed], engine: Engine, least_A: float | None) -
     def derive(atoms: Atoms) -> Derived:
         base = neutral_crystal(atoms)
         settings = PhononSettings(supercell=supercell(base, least_A), displacement_A=DISPLACEMENT, symprec_A=SYMPREC)
-        phonopy = displaced(base, settings)
+        with _quiet_phonopy():
+            phonopy = displaced(base, settings)
         return Derived(displaced_supercells(phonopy, base), phonopy)
 
     def conclude(computed: Computed) -> Measured:
         phonopy = computed.context
         phonopy.forces = [result.atoms.get_forces(apply_constraint=False) for result in computed.results()]
         phonopy.produce_force_constants()
-        phonopy.run_mesh(MESH)
+        with _quiet_phonopy():
+            phonopy.run_mesh(MESH)
         phonopy.run_thermal_properties(temperatures=[TEMPERATURE])
         lowest = float(phonopy.mesh.frequencies.min())
         heat = float(phonopy.thermal_properties.heat_capacity[0])
@@ -69,6 +73,14 @@ def measure(relaxed: Sequence[Relaxed], engine: Engine, least_A: float | None) -
     for one, measured in zip(relaxed, found, strict=True):
         measured.values["CV_dft"] = float(one.given.info["heat_capacity"])
     return found
+
+
+@contextmanager
+def _quiet_phonopy() -> Iterator[None]:
+    """Without word that a supercell has fewer symmetries, or that it makes another mesh of the same density."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mesh |Warning: Point group symmetries")
+        yield
 
 
 def supercell(atoms: Atoms, least_A: float | None) -> tuple[int, int, int]:
