@@ -64,7 +64,7 @@ def measure(relaxed: Sequence[Relaxed], engine: Engine, least_A: float | None) -
         phonopy.produce_force_constants()
         with _quiet_phonopy():
             phonopy.run_mesh(MESH)
-        phonopy.run_thermal_properties(temperatures=[TEMPERATURE])
+            phonopy.run_thermal_properties(temperatures=[TEMPERATURE])
         lowest = float(phonopy.mesh.frequencies.min())
         heat = float(phonopy.thermal_properties.heat_capacity[0])
         return Measured({"CV": heat, "lowest_THz": lowest, IMAGINARY_MODES: lowest < IMAGINARY})
@@ -77,9 +77,9 @@ def measure(relaxed: Sequence[Relaxed], engine: Engine, least_A: float | None) -
 
 @contextmanager
 def _quiet_phonopy() -> Iterator[None]:
-    """Without word that a supercell has fewer symmetries, or that it makes another mesh of the same density."""
+    """Without word of supercells with fewer symmetries, other meshes of one density, and acoustic modes in sums."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mesh |Warning: Point group symmetries")
+        warnings.filterwarnings("ignore", r"Mesh |Warning: Point group symmetries|\d+ acoustic mode")
         yield
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from benchmarks.matcalc.lists import Row, Task
@@ -49,7 +50,12 @@ class Number:
 
     def cell(self) -> str:
         """For a table."""
-        return f"{self.mean:.3g} ± {self.error:.1g} ({self.count})"
+        return f"{_digits(self.mean, 3)} ± {_digits(self.error, 2)} ({self.count})"
+
+
+def _digits(value: float, significant: int) -> str:
+    """In so many digits, without an exponent."""
+    return np.format_float_positional(value, significant, fractional=False, trim="-")
 
 
 def errors_of(rows: Sequence[Row], quantity: str) -> list[float]:
@@ -143,7 +149,7 @@ def _cell(found: Number | None) -> str:
 
 
 def _median(found: Number | None) -> str:
-    return "" if found is None else f"{found.median:.3g}"
+    return "" if found is None else _digits(found.median, 3)
 
 
 def counts(tasks: Sequence[Task], rows: dict[str, list[Row]]) -> Table:
