@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms, units
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Column, Measured, Property, Value
@@ -20,13 +20,15 @@ _ACOUSTIC_THZ = 0.01  # of the three modes at Γ that are zero but for rounding,
 class PhononSettings(Settings):
     """Which displacements, and what is computed from them.
 
-    min_length_A: images of an atom in the supercell are at least this far apart · displacement_A: of one atom at a
-    time · mesh_length_A: density of the q mesh, the number along a vector is this times the reciprocal vector's
-    length · temperature_K: of the thermal properties · imaginary_below_THz: modes below minus this are called
-    imaginary · symprec_A: tolerance of the space group, which spares displacements.
+    min_length_A: images of an atom in the supercell are at least this far apart · supercell: how often each vector is
+    repeated, in the place of min_length_A · displacement_A: of one atom at a time · mesh_length_A: density of the q
+    mesh, the number along a vector is this times the reciprocal vector's length · temperature_K: of the thermal
+    properties · imaginary_below_THz: modes below minus this are called imaginary · symprec_A: tolerance of the space
+    group, which spares displacements.
     """
 
     min_length_A: Annotated[float, Field(gt=0)] = 10.0
+    supercell: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     displacement_A: Annotated[float, Field(gt=0, le=0.2)] = 0.01
     mesh_length_A: Annotated[float, Field(gt=0)] = 60.0
     temperature_K: Annotated[float, Field(gt=0)] = 300.0
@@ -57,7 +59,7 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: PhononSetting
     def derive(atoms: Atoms) -> Derived:
         base = neutral_crystal(atoms)
         phonopy = displaced(base, settings)
-        return Derived([_atoms(cell, base) for cell in phonopy.supercells_with_displacements], phonopy)
+        return Derived(displaced_supercells(phonopy, base), phonopy)
 
     def conclude(computed: Computed) -> Measured:
         phonopy = computed.context
@@ -82,7 +84,7 @@ def displaced(atoms: Atoms, settings: PhononSettings) -> Any:
     )
     phonopy = Phonopy(
         cell,
-        supercell_matrix=np.diag(repeats(atoms, settings.min_length_A)),
+        supercell_matrix=np.diag(settings.supercell or repeats(atoms, settings.min_length_A)),
         primitive_matrix=np.eye(3),
         symprec=settings.symprec_A,
         log_level=0,
@@ -91,8 +93,12 @@ def displaced(atoms: Atoms, settings: PhononSettings) -> Any:
     return phonopy
 
 
-def _atoms(cell: Any, base: Atoms) -> Atoms:
-    return Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True, info=dict(base.info))
+def displaced_supercells(phonopy: Any, base: Atoms) -> list[Atoms]:
+    """The supercells of phonopy's object whose forces it needs, in its order."""
+    return [
+        Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True, info=dict(base.info))
+        for cell in phonopy.supercells_with_displacements
+    ]
 
 
 def _thermal(phonopy: Any, settings: PhononSettings, number: int) -> Measured:
