@@ -19,6 +19,7 @@ from potentials.calibration import HeadCalibration
 from potentials.durable import replaced
 from potentials.ensemble import AnyPotential, Ensemble
 from potentials.manifest import DTYPES, FORMAT_VERSION, Manifest, golden_structure
+from potentials.models.registry import find_checkpoint, model_names
 from potentials.potential import Potential, PotentialConfig
 
 KEY = "gfm_ase"
@@ -85,17 +86,23 @@ def save_checkpoint(path: Path | str, potential: AnyPotential, manifest: Manifes
 
 
 def read_manifest(path: Path | str) -> Manifest:
-    """The manifest alone, upgraded to today's version; errors as in `load_checkpoint`."""
+    """The manifest alone, upgraded to today's version; a path or a model's name, errors as in `load_checkpoint`."""
+    path = find_checkpoint(path)
     return _parse(path, _upgrade(path, _read(path))[0])
 
 
 def load_checkpoint(path: Path | str) -> tuple[AnyPotential, Manifest]:
     """The potential or ensemble of a file, on the CPU, in evaluation mode, after its golden structures have agreed.
 
+    Args:
+        path: of the file, or the name of a model that comes with the package (`potentials.models.registry`).
+
     Raises:
+        MissingModelError: a name whose file is not in this installation.
         CheckpointError: no such file, truncated, foreign, changed since it was written, of a newer version, weights
             that do not fit the configuration, or golden structures that come out differently here.
     """
+    path = find_checkpoint(path)
     content, tensors = _upgrade(path, _read(path))
     manifest = _parse(path, content)
     potential: AnyPotential
@@ -176,6 +183,7 @@ def save_calibrated(path: Path | str, checkpoint: Path | str, head: str, calibra
     Raises:
         CheckpointError: as `read_manifest`.
     """
+    checkpoint = find_checkpoint(checkpoint)
     content, tensors = _upgrade(checkpoint, _read(checkpoint))
     manifest = _parse(checkpoint, content)
     assert head in manifest.heads, head
@@ -200,7 +208,8 @@ def _read(path: Path | str) -> Content:
     if Path(path).is_dir():
         raise CheckpointError(f"{path}: this is a folder; name the checkpoint in it")
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+        hint = "" if Path(path).suffix else f"; models that come with the package: {model_names()}"
+        raise CheckpointError(f"{path}: there is no such file{hint}")
     with Path(path).open("rb") as start:
         if start.read(4) == ZIP:
             raise CheckpointError(
