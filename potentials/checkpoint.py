@@ -175,19 +175,35 @@ def save_calibrated(path: Path | str, checkpoint: Path | str, head: str, calibra
     """Write a checkpoint again, its weights as they are, with the calibration of one head; those of others stay.
 
     Args:
-        path: to write; complete under its name or not there at all. It may be the checkpoint itself.
-        checkpoint: to read.
+        path, checkpoint: as `save_changed`.
         head: whose calibration it is.
         calibration: see `train.calibration`.
 
     Raises:
         CheckpointError: as `read_manifest`.
     """
+
+    def calibrated(manifest: Manifest) -> Manifest:
+        assert head in manifest.heads, head
+        return manifest.model_copy(update={"calibration": {**manifest.calibration, head: calibration}})
+
+    save_changed(path, checkpoint, calibrated)
+
+
+def save_changed(path: Path | str, checkpoint: Path | str, change: Callable[[Manifest], Manifest]) -> None:
+    """Write a checkpoint again, its weights as they are and its manifest changed.
+
+    Args:
+        path: to write; complete under its name or not there at all. It may be the checkpoint itself.
+        checkpoint: to read.
+        change: of the manifest, upgraded to today's version.
+
+    Raises:
+        CheckpointError: as `read_manifest`.
+    """
     checkpoint = find_checkpoint(checkpoint)
     content, tensors = _upgrade(checkpoint, _read(checkpoint))
-    manifest = _parse(checkpoint, content)
-    assert head in manifest.heads, head
-    text = manifest.model_copy(update={"calibration": {**manifest.calibration, head: calibration}}).model_dump_json()
+    text = change(_parse(checkpoint, content)).model_dump_json()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as beside:

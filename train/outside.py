@@ -1,8 +1,8 @@
 """What the training structures of a head have: the uncertainty that hardly one of them exceeds, for each element.
 
-The measure is `forces_uncertainty` of the last layer, not calibrated. Of each element, in each structure that has it, the
-largest of its atoms counts; the limit is a quantile of these over the structures. So one element, or the worst of the
-structures of another, does not set the limit of all, and of structures like those of the training few are above.
+The measure is `forces_uncertainty` of the last layer, not calibrated. Of each element, in each structure that has it,
+the largest of its atoms counts; the limit is a quantile of these over the structures. So neither one element nor the
+worst structures of another set the limit of all.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from safetensors.numpy import load, save
+from torch import Tensor
 
-from potentials.checkpoint import save_records
-from potentials.manifest import HeadRecord
+from potentials.checkpoint import save_changed
+from potentials.graph import AtomicGraph
+from potentials.manifest import Manifest
 from potentials.potential import Potential
 from train.data import Dataset
 from train.evaluation import Evaluate, batches
@@ -33,6 +37,8 @@ QUANTILE = 0.995
 FEW = 40
 """Structures with an element, below which its own say too little: what all elements have, in parts of their factors,
 counts as well."""
+
+Array = NDArray[np.float64]
 
 Limits = dict[str, dict[str, float]]
 """eV/Å by head and element."""
@@ -50,7 +56,7 @@ def limits_of(
     Args:
         potential: with a fitted last layer.
         datasets: those of its heads.
-        evaluate: this potential, without gradients or compiled.
+        evaluate: these weights, without gradients or compiled; its forces are looked at.
         group: processes that share the structures; all get the same.
         progress: told how many structures are done.
     """
@@ -62,12 +68,12 @@ def limits_of(
         if "forces_uncertainty" not in potential.last_layer.known(row):
             continue
         factors = potential.last_layer.forces_factor_DZ[row].cpu().numpy()
-        largest = _largest(dataset, potential.device, evaluate, group, progress)
+        largest = _largest(potential, dataset, evaluate, group, progress)
         found[dataset.name] = limits(largest, {number: float(factors[number]) for number in largest})
     return found
 
 
-def limits(largest: dict[int, np.ndarray], factors: dict[int, float]) -> dict[str, float]:
+def limits(largest: dict[int, Array], factors: dict[int, float]) -> dict[str, float]:
     """eV/Å by element.
 
     Args:
@@ -85,17 +91,27 @@ def limits(largest: dict[int, np.ndarray], factors: dict[int, float]) -> dict[st
     return found
 
 
+def uncertainties_of(potential: Potential, graph: AtomicGraph, evaluate: Evaluate) -> Array:
+    """[N] eV/Å by the last layer of a potential, with the forces of another evaluation of the same weights."""
+    assert potential.last_layer is not None
+    with torch.no_grad():
+        forces_N3 = evaluate(graph)["forces"]
+        features_NF, inputs = potential.features_of(graph)
+        hidden_NH = potential.branches.hidden(features_NF, inputs.dataset[inputs.graph_index])
+        found: Array = potential.last_layer(hidden_NH, forces_N3, inputs)["forces_uncertainty"].cpu().numpy()
+    return found
+
+
 def _largest(
-    dataset: Dataset, device: torch.device, evaluate: Evaluate, group: Group, progress: Progress | None
-) -> dict[int, np.ndarray]:
+    potential: Potential, dataset: Dataset, evaluate: Evaluate, group: Group, progress: Progress | None
+) -> dict[int, Array]:
     """[S] by atomic number, of some of the training structures, in one order whatever the processes."""
     chosen = np.unique(np.linspace(0, len(dataset.train) - 1, MOST_STRUCTURES).astype(np.int64))
     own = dataset.train.part(chosen[group.rank :: group.size])
     found: dict[int, list[float]] = defaultdict(list)
     done = 0
-    for batch in batches(own, MAX_ATOMS, device):
-        with torch.no_grad():
-            uncertainty_N = evaluate(batch.graph)["forces_uncertainty"].cpu().numpy()
+    for batch in batches(own, MAX_ATOMS, potential.device):
+        uncertainty_N = uncertainties_of(potential, batch.graph, evaluate)
         numbers, owner = batch.graph.numbers.cpu().numpy(), batch.graph.graph_index.cpu().numpy()
         for number in np.unique(numbers).tolist():
             here = numbers == number
@@ -113,7 +129,7 @@ def _largest(
     }
 
 
-def known_of(dataset: Dataset, limits: Limits) -> dict[str, dict[str, float] | dict[int, int]]:
+def known_of(dataset: Dataset, limits: Limits) -> dict[str, Any]:
     """What a record of its head says of the structures that it has been trained on."""
     repeating = {n: int(count) for n, count in enumerate(dataset.summary.repeating) if count}
     return {"repeating": repeating, "outside": limits.get(dataset.name, {})}
@@ -124,7 +140,6 @@ def note_training(
     checkpoint: Path | str,
     potential: Potential,
     datasets: Sequence[Dataset],
-    evaluate: Evaluate,
     progress: Progress | None = None,
 ) -> None:
     """Write a checkpoint again with what it does not say of the structures it was trained on; its weights stay.
@@ -132,14 +147,20 @@ def note_training(
     Args:
         path: to write; it may be the checkpoint itself.
         checkpoint: of a training from before this was noted.
-        potential: that it holds, without gradients.
+        potential: that it holds.
         datasets: what it was trained on.
-        evaluate: this potential.
         progress: told how many structures are done.
     """
+
+    def evaluate(graph: AtomicGraph) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = potential(graph)
+        return found
+
     found = limits_of(potential, datasets, evaluate, progress=progress)
 
-    def noted(heads: dict[str, HeadRecord]) -> dict[str, HeadRecord]:
-        return heads | {one.name: heads[one.name].model_copy(update=known_of(one, found)) for one in datasets}
+    def noted(manifest: Manifest) -> Manifest:
+        heads = manifest.heads
+        own = {one.name: heads[one.name].model_copy(update=known_of(one, found)) for one in datasets}
+        return manifest.model_copy(update={"heads": heads | own})
 
-    save_records(path, checkpoint, noted)
+    save_changed(path, checkpoint, noted)

@@ -13,8 +13,8 @@ FILES = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[CHECKPOINT] [STRUCTURE]...",
-        help="The checkpoint or the name of a model of the package (left out with --calculator), then structure files in"
-        " any format that ASE reads; without structures fitting ones are made.",
+        help="The checkpoint or the name of a model of the package (left out with --calculator), then structure files"
+        " in any format that ASE reads; without structures fitting ones are made.",
         show_default=False,
     ),
 ]
