@@ -58,6 +58,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 
+COMPLETE = {"models"}
+"""Commands that say something without arguments."""
+
 app = typer.Typer(
     name="gfm-ase",
     help="Graph foundation models for atomistic simulation: train on many data sets at once, run in ASE.",
@@ -67,7 +70,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name, no_args_is_help=True)(_command)
+    app.command(_name, no_args_is_help=_name not in COMPLETE)(_command)
 app.add_typer(data.app, name="data")
 
 

@@ -50,7 +50,7 @@ class FineTuneConfig(Table):
     @field_validator("start_from", mode="before")
     @classmethod
     def _absolute_path(cls, value: Any, info: ValidationInfo) -> Any:
-        return beginning(value, Path((info.context or {}).get("base", "."))) if isinstance(value, str) else value
+        return str(beginning(value, Path((info.context or {}).get("base", ".")))) if isinstance(value, str) else value
 
     def check(self, datasets: Collection[str], model: Path) -> None:
         """Look at it beside the rest of the run file.
