@@ -68,7 +68,7 @@ def test_a_training_notes_both(run: tuple[RunConfig, Path]) -> None:
     common = np.quantile(np.concatenate([np.array(v) / factor[s] for s, v in largest.items()]), QUANTILE)
     for symbol, values in largest.items():
         assert len(values) < FEW
-        expected = max(max(values), common * factor[symbol])
+        expected = max(*values, common * factor[symbol])
         assert record.outside[symbol] == pytest.approx(expected, rel=1e-4), symbol
 
 
