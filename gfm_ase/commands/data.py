@@ -1,7 +1,7 @@
 """`gfm-ase data`: files of any kind into one packed store, and what is in it."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 from rich.console import Console
@@ -37,6 +37,18 @@ MAX_FORCE: TypeAlias = Annotated[
 DUPLICATES: TypeAlias = Annotated[
     bool, typer.Option("--drop-duplicates", help="Leave out geometries that are in the store already, counted.")
 ]
+EXCLUDE: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="FILE",
+        help="Leave out geometries that are in these files, such as a test split, counted; may be given several times.",
+        show_default=False,
+    ),
+]
+EVERY: TypeAlias = Annotated[
+    int, typer.Option("--every", min=1, help="Keep one of so many structures, in the order of reading.")
+]
 TEXT = {
     "theory": "Level of theory of the labels.",
     "licence": "Of the data.",
@@ -58,6 +70,8 @@ def convert(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     drop_bad: DROP = False,
     max_force: MAX_FORCE = None,
     drop_duplicates: DUPLICATES = False,
+    exclude: EXCLUDE = None,
+    every: EVERY = 1,
     theory: THEORY = "",
     licence: LICENCE = "",
     citation: CITATION = "",
@@ -92,7 +106,8 @@ def convert(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     if config.format != "auto":
         known = SOURCES[config.format].about
         about = about.model_copy(update={key: getattr(about, key) or getattr(known, key) for key in TEXT})
-    conversion = Conversion(config, about, output, "drop" if drop_duplicates else "keep")
+    duplicates: Literal["drop", "keep"] = "drop" if drop_duplicates else "keep"
+    conversion = Conversion(config, about, output, duplicates, tuple(exclude or ()), every)
     console = Console()
     with Reporter(console).reading() as progress:
         manifest = run_conversion(conversion, progress)

@@ -234,3 +234,16 @@ def test_a_writer_that_is_killed_leaves_whole_shards(tmp_path: Path) -> None:
     assert len(store) >= seen > 0
     assert all(why is None for _, why in store.check())
     assert len(list(stored_frames(store.folder))) == len(store)
+
+
+def test_excluded_geometries_and_all_but_one_of_so_many_stay_out(tmp_path: Path) -> None:
+    frames = structures(7)
+    held_back = [frames[1].copy(), frames[4].copy()]
+    for atoms in held_back:
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0)  # geometries count, labels do not
+    write(tmp_path / "test.extxyz", held_back)
+    store = made(tmp_path, frames, exclude=(str(tmp_path / "test.extxyz"),))
+    assert store.manifest.left_out == {"excluded": 2}
+    assert [store.source(number).rsplit(":", 1)[1] for number in range(5)] == ["0", "2", "3", "5", "6"]
+    thinned = made(tmp_path, frames, "thinned.store", every=3)
+    assert [thinned.source(number).rsplit(":", 1)[1] for number in range(3)] == ["0", "3", "6"]

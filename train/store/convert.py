@@ -42,6 +42,8 @@ class Conversion:
         about: for people.
         output: folder of the store; one that is there is appended to.
         duplicates: "keep", or "drop" structures whose geometry is in the store already (80 bytes of memory each).
+        exclude: files or globs, such as those of a test split, whose geometries do not enter the store.
+        every: only the first of so many structures, in the order of reading, is kept.
         shard_atoms: atoms at which a shard is closed.
         sieve: counts the frames left out.
     """
@@ -50,6 +52,8 @@ class Conversion:
     about: Description
     output: Path
     duplicates: Literal["keep", "drop"] = "keep"
+    exclude: tuple[str, ...] = ()
+    every: int = 1
     shard_atoms: int = SHARD_ATOMS
     sieve: Sieve = field(init=False)
 
@@ -76,11 +80,12 @@ def convert(conversion: Conversion, progress: Progress | None = None) -> StoreMa
 
     with writing(conversion.output, conversion.about, rows, shard_atoms=conversion.shard_atoms) as writer:
         known = _digests(conversion.output) if conversion.duplicates == "drop" else None
+        excluded = _excluded(conversion)
         frames = stream_frames(config, "train", outputs=rows, sieve=sieve, progress=progress, seen=remember)
         beginning = list(itertools.islice(frames, KEYS_LOOKED_AT))
         check_keys(config, "train", first, rows)
-        for frame in itertools.chain(beginning, frames):
-            if _usable(frame, sieve) and (known is None or _new(frame, known, sieve)):
+        for frame in itertools.islice(itertools.chain(beginning, frames), None, None, conversion.every):
+            if _usable(frame, sieve) and _wanted(frame, known, excluded, sieve):
                 writer.add(frame)
         _close(writer, sieve)
     return writer.manifest
@@ -145,13 +150,27 @@ def _usable(frame: Frame, sieve: Sieve) -> bool:
     return True
 
 
-def _new(frame: Frame, known: set[bytes], sieve: Sieve) -> bool:
+def _wanted(frame: Frame, known: set[bytes] | None, excluded: set[bytes], sieve: Sieve) -> bool:
+    if known is None and not excluded:
+        return True
     digest = digest_of(frame)
-    if digest in known:
+    if digest in excluded:
+        sieve.leave_out(frame.source, "excluded", "its geometry is in the files of --exclude")
+        return False
+    if known is not None and digest in known:
         sieve.leave_out(frame.source, "duplicate", "its geometry is in the store already")
         return False
-    known.add(digest)
+    if known is not None:
+        known.add(digest)
     return True
+
+
+def _excluded(conversion: Conversion) -> set[bytes]:
+    """Geometries of the files that must not enter; their labels are not looked at."""
+    if not conversion.exclude:
+        return set()
+    config = conversion.config.model_copy(update={"train": list(conversion.exclude), "max_force": None})
+    return {digest_of(frame) for frame in stream_frames(config, "train")}
 
 
 def _digests(folder: Path) -> set[bytes]:
