@@ -64,13 +64,8 @@ def test_the_table_is_complete(name: str) -> None:
         assert one.citation
         assert one.licence
         assert "GPL" not in one.licence
-    recipe = (
-        tomllib.loads((ROOT / "recipes" / "foundation.toml").read_text(encoding="utf-8"))
-        if (ROOT / "recipes" / "foundation.toml").is_file()
-        else None
-    )
-    if recipe is not None:
-        assert [table["name"] for table in recipe["dataset"]] == list(model.heads)
+    recipe = tomllib.loads((ROOT / "recipes" / "foundation.toml").read_text(encoding="utf-8"))
+    assert [table["name"] for table in recipe["dataset"]] == list(model.heads)
 
 
 def test_no_checkpoint_is_the_one_of_the_package(box: Path) -> None:
