@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +207,14 @@ def test_stopping_says_how_far(model: Path) -> None:
     (outcome,) = run_md_many([rattled()], settings, calculator=calculator)
     assert "distance outside its data reached 1." in outcome.stopped
     assert "times the limit, more than 1" in outcome.stopped
+
+
+def test_commands_say_it_in_one_line(model: Path, tmp_path: Path) -> None:
+    """As the console script prints it."""
+    rattled().write(tmp_path / "cell.extxyz")
+    words = ["relax", str(model), "cell.extxyz", "--max-steps", "1", "-o", "out.extxyz"]
+    script = "import sys; from gfm_ase.cli import main; sys.argv[1:] = " + repr(words) + "; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1}, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert [line.startswith("warning: outside the data of head 'emt': AlCu3") for line in lines] == [True]
