@@ -30,8 +30,9 @@ FORCES = "forces_uncertainty"
 GROWTH = 2.0
 """A run of structures that was warned of is warned of again once it is so many times as far outside."""
 
-LEAST = 1e-12
-"""eV/Å: no limit is below."""
+LEAST, NONE = 1e-12, float(np.finfo(np.float64).max)
+"""eV/Å: no limit is below; that of elements without one, which only the infinite uncertainty of those without training
+atoms exceeds."""
 
 
 class OutsideDataWarning(UserWarning):
@@ -56,7 +57,7 @@ class Limits:
         own = np.fromiter(outside.values(), dtype=np.float64)
         if calibration is not None:
             own = half_widths(calibration.quantities["forces"], own, coverage=coverage, numbers=numbers)
-        self.limits: NDArray[np.float64] = np.full(ROWS, np.inf)
+        self.limits: NDArray[np.float64] = np.full(ROWS, NONE)
         self.limits[numbers] = own.clip(min=LEAST)
         self._tensor = torch.from_numpy(self.limits)
         self._numbers: NDArray[Any] | None = None
@@ -87,10 +88,12 @@ class Limits:
         self._told = far
         limits = self.limits[atoms.numbers]
         worst = int(np.argmax(results[FORCES] / limits))
+        known = f"where hardly a training structure is above {limits[worst]:.3g} eV/Å"
         warnings.warn(
             f"outside the data of head {self.head!r}: {atoms.get_chemical_formula()} has a force uncertainty of"
-            f" {results[FORCES][worst]:.3g} eV/Å at atom {worst} ({atoms.symbols[worst]}), where hardly a training"
-            f" structure is above {limits[worst]:.3g} eV/Å; check its results against a calculation of the theory",
+            f" {results[FORCES][worst]:.3g} eV/Å at atom {worst} ({atoms.symbols[worst]}),"
+            f" {known if limits[worst] < NONE else 'an element without training atoms'}; check its results against a"
+            " calculation of the theory",
             OutsideDataWarning,
             stacklevel=2,
         )

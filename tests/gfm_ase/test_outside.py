@@ -176,6 +176,21 @@ def test_direct_forces_are_not_judged(model: Path) -> None:
     assert calculator.uncertainties.limits is None
 
 
+def test_an_element_without_training_atoms_is_outside(make: Make) -> None:
+    """Its E0 may be known all the same, from the run file."""
+    atoms = rattled()
+    calculator = GFMCalculator(make({"Cu": 1e3}), head="emt", device="cpu")
+    silent(calculator, atoms)  # aluminium has no limit, and a finite uncertainty
+    assert calculator.potential.last_layer is not None
+    calculator.potential.last_layer.seen_DZ[0, 13] = False
+    calculator.reset()
+    with pytest.warns(
+        OutsideDataWarning, match=r"inf eV/Å at atom 0 \(Al\), an element without training"
+    ):
+        calculator.calculate(atoms)
+    assert calculator.results["outside"] == np.inf
+
+
 def test_many_at_once_are_told_of_it(model: Path) -> None:
     """No Python warning for each of thousands: a number in frames and rows, and a policy that acts on it."""
     structures = [rattled(), rattled(0.05), bulk("Cu", cubic=True)]
