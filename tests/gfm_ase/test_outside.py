@@ -184,9 +184,7 @@ def test_an_element_without_training_atoms_is_outside(make: Make) -> None:
     assert calculator.potential.last_layer is not None
     calculator.potential.last_layer.seen_DZ[0, 13] = False
     calculator.reset()
-    with pytest.warns(
-        OutsideDataWarning, match=r"inf eV/Å at atom 0 \(Al\), an element without training"
-    ):
+    with pytest.warns(OutsideDataWarning, match=r"inf eV/Å at atom 0 \(Al\), an element without training"):
         calculator.calculate(atoms)
     assert calculator.results["outside"] == np.inf
 
