@@ -37,12 +37,11 @@ class CheckpointEngine:
     @classmethod
     def of(cls, checkpoint: Path, head: str | None, device: str, dtype: str | None, compiled: bool) -> CheckpointEngine:
         """The engine of these options; what the file holds, and not its name, tells it from others."""
-        from gfm_ase.heads import Heads
-        from potentials.checkpoint import read_manifest
         from potentials.models.registry import find_checkpoint
 
         checkpoint = find_checkpoint(checkpoint)
-        Heads(read_manifest(checkpoint)).required(head)
+        if not checkpoint.is_file():
+            raise ValueError(f"{checkpoint}: there is no such file")
         with checkpoint.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         identity = f"{digest} head={head} dtype={dtype}"
