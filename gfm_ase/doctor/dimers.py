@@ -113,7 +113,7 @@ def holes(subject: Subject) -> Finding:
     text = "; ".join(said[:6]) + (f"; and {len(said) - 6} more" if len(said) > 6 else "")
     detail = text if verdict != Verdict.PASS else f"all {len(found)} pairs repel at short range"
     detail += f"; {left_out} pairs of rarer elements were not looked at" if left_out else ""
-    deepest = max(_hole(curve)[0] for curve in found)
+    deepest = max(hole_of(curve)[0] for curve in found)
     data = {
         "curves": [
             {
@@ -130,18 +130,18 @@ def _judged(curve: Curve) -> tuple[Verdict, str]:
     if not np.isfinite(curve.energies).all():
         wrong = curve.distances[~np.isfinite(curve.energies)]
         return Verdict.FAIL, f"has no finite energy at {wrong[0]:.2f} Å"
-    fall, barrier, where = _hole(curve)
+    fall, barrier, where = hole_of(curve)
     if fall > FALL:
         verdict = Verdict.FAIL if barrier < ACCESSIBLE else Verdict.WARN
         return verdict, f"falls by {fall:.2g} eV below {where:.2f} Å, behind a barrier of {barrier:.2g} eV"
-    second = _minima(curve)
+    second = minima_of(curve)
     if len(second) > 1:
         places = ", ".join(f"{distance:.2f}" for distance in second)
         return Verdict.WARN, f"has {len(second)} minima ({places} Å)"
     return Verdict.PASS, ""
 
 
-def _hole(curve: Curve) -> tuple[float, float, float]:
+def hole_of(curve: Curve) -> tuple[float, float, float]:
     """How far the energy falls on the way in (eV), over what barrier (eV above the outer minimum), from where (Å)."""
     inside = curve.distances < NEAREST * curve.bonded
     inward = curve.energies[inside][::-1]
@@ -153,7 +153,7 @@ def _hole(curve: Curve) -> tuple[float, float, float]:
     return float(falls.max()), barrier, float(curve.distances[inside][::-1][place])
 
 
-def _minima(curve: Curve) -> list[float]:
+def minima_of(curve: Curve) -> list[float]:
     """Distances (Å) of minima beyond the shortest bond that are deeper than `SPURIOUS` on both sides."""
     outside = curve.distances >= NEAREST * curve.bonded
     energies, distances = curve.energies[outside], curve.distances[outside]

@@ -1,0 +1,1 @@
+"""The parts of a model card: each measures, writes a section of the page, and draws."""

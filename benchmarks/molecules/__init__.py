@@ -1,0 +1,1 @@
+"""Whether molecules and crystals hold in molecular dynamics: bonds, temperature, distances between atoms."""
