@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gfm_ase", "potentials", "train", "md_workflows")
-SUFFIXES = {".py", ".cpp", ".hpp", ".toml", ".css", ".html", ".js"}
+SUFFIXES = {".py", ".cpp", ".hpp", ".toml", ".css", ".html", ".js", ".safetensors"}
 
 
 def modules_of_tree() -> set[str]:

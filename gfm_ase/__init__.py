@@ -13,10 +13,16 @@ from gfm_ase._version import __version__
 if TYPE_CHECKING:
     from gfm_ase.calculator import GFMCalculator
     from gfm_ase.loading import load, load_export
+    from gfm_ase.outside import OutsideDataWarning
 
-__all__ = ["GFMCalculator", "__version__", "load", "load_export"]
+__all__ = ["GFMCalculator", "OutsideDataWarning", "__version__", "load", "load_export"]
 
-_LAZY = {"GFMCalculator": "gfm_ase.calculator", "load": "gfm_ase.loading", "load_export": "gfm_ase.loading"}
+_LAZY = {
+    "GFMCalculator": "gfm_ase.calculator",
+    "OutsideDataWarning": "gfm_ase.outside",
+    "load": "gfm_ase.loading",
+    "load_export": "gfm_ase.loading",
+}
 
 check_rooms()
 

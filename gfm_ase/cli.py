@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,6 +25,7 @@ from gfm_ase.commands.export import export
 from gfm_ase.commands.inspection import inspect
 from gfm_ase.commands.label import label
 from gfm_ase.commands.md import md
+from gfm_ase.commands.models import models
 from gfm_ase.commands.neb import neb
 from gfm_ase.commands.plan import plan
 from gfm_ase.commands.relax import relax
@@ -51,9 +53,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "label": label,
     "neb": neb,
     "export": export,
+    "models": models,
     "inspect": inspect,
     "doctor": doctor,
 }
+
+COMPLETE = {"models"}
+"""Commands that say something without arguments."""
 
 app = typer.Typer(
     name="gfm-ase",
@@ -64,7 +70,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name, no_args_is_help=True)(_command)
+    app.command(_name, no_args_is_help=_name not in COMPLETE)(_command)
 app.add_typer(data.app, name="data")
 
 
@@ -88,6 +94,7 @@ def main() -> None:
     """Run a command; what a user got wrong is one red sentence and exit code 2, other errors may have theirs."""
     # the 3×3 matrices of a relaxed cell gain nothing from threads, which take ten times as long where a core is busy
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    warnings.formatwarning = _warning
     try:
         app()
     except (ValueError, OSError) as error:
@@ -96,6 +103,16 @@ def main() -> None:
         message = Text.assemble((f"error{_of_process()}:", "bold red"), f" {_sentence(error)}")
         Console(stderr=True).print(message, soft_wrap=True, highlight=False)
         sys.exit(getattr(error, "exit_code", 2))
+
+
+def _warning(message: Warning | str, category: type[Warning], *where: Any, **line: Any) -> str:
+    """One line of what users are to know; other warnings as Python has them."""
+    if category.__name__ == "OutsideDataWarning":  # by name, for its module imports torch
+        return f"warning: {message}\n"
+    return _FORMAT(message, category, *where, **line)
+
+
+_FORMAT = warnings.formatwarning
 
 
 def _of_process() -> str:

@@ -6,24 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from ase import Atoms
 
 from potentials.checkpoint import load_checkpoint
 from potentials.devices import choose_device
 from potentials.ensemble import AnyPotential
 from potentials.exported import Exported, load_export
 from potentials.manifest import DTYPES, Manifest
-from potentials.references import References
+from potentials.models.registry import shipped
+from potentials.models.shipped import ShippedModel
 
-__all__ = ["Exported", "Loaded", "check_elements_known", "choose_dtype", "choose_head", "load", "load_export"]
+__all__ = ["Exported", "Loaded", "choose_dtype", "load", "load_export"]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A potential or an ensemble, and what its file says of it."""
+    """A potential or an ensemble, what its file says of it, and which of the package's own models it is, if one."""
 
     potential: AnyPotential
     manifest: Manifest
+    model: ShippedModel | None = None
 
 
 def choose_dtype(dtype: str | torch.dtype | None, stored: str) -> torch.dtype:
@@ -44,7 +45,7 @@ def load(
     """A potential from its checkpoint file.
 
     Args:
-        checkpoint: a file that `gfm-ase train` wrote.
+        checkpoint: a file that `gfm-ase train` wrote, or the name of a model that comes with the package, "gfm1".
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", ...
         dtype: "float32", "float64" or None, the one it was trained in. Energies are summed in float64 in any case.
 
@@ -54,30 +55,4 @@ def load(
     """
     where = choose_device(device)
     potential, manifest = load_checkpoint(checkpoint)
-    return Loaded(potential.to(where, choose_dtype(dtype, manifest.dtype)), manifest)
-
-
-def check_elements_known(atoms: Atoms, references: References, head: str, source: str = "the structure") -> None:
-    """Raise ValueError where a head has never seen an element; the message names it and those it knows."""
-    known = references.elements(head)
-    unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{source}: head {head!r} has never seen {', '.join(unknown)}; it was trained on {', '.join(known)}"
-        )
-
-
-def choose_head(potential: AnyPotential, head: str | None) -> str:
-    """The branch meant.
-
-    Raises:
-        ValueError: unknown, or left out where there are several; the message names those there are.
-    """
-    if head is None:
-        if len(potential.heads) > 1:
-            raise ValueError(
-                f"this potential has {len(potential.heads)} heads; choose one: {', '.join(potential.heads)}"
-            )
-        return potential.heads[0]
-    potential.head_index(head)
-    return head
+    return Loaded(potential.to(where, choose_dtype(dtype, manifest.dtype)), manifest, shipped(checkpoint))

@@ -55,6 +55,7 @@ ELEMENTS = {
     "energy_uncertainty": Element("observables/{group}/energy_uncertainty", "eV", ""),
     "stress_uncertainty": Element("observables/{group}/stress_uncertainty", "eV Angstrom-3", ""),
     "forces_uncertainty": Element("particles/{group}/forces_uncertainty", "eV Angstrom-1", "N"),
+    "outside": Element("observables/{group}/outside", "", ""),
     "uncertain": Element("observables/{group}/uncertain", "", ""),
 }
 

@@ -63,8 +63,8 @@ class Snapshot:
 
     positions [N,3] Å, never wrapped into the cell · momenta [N,3] ASE units · cell [3,3] Å · energy eV (potential) ·
     forces [N,3] eV/Å, without constraints · stress [6] eV/Å³, Voigt, without the kinetic part · uncertainty eV/Å,
-    energy_uncertainty eV, stress_uncertainty eV/Å³, forces_uncertainty [N] eV/Å · uncertain: whether a limit was
-    exceeded; None where unknown.
+    energy_uncertainty eV, stress_uncertainty eV/Å³, forces_uncertainty [N] eV/Å · outside: above 1 where it is outside
+    of the model's data · uncertain: whether a limit was exceeded; None where unknown.
     """
 
     system: System
@@ -80,6 +80,7 @@ class Snapshot:
     energy_uncertainty: float | None = None
     stress_uncertainty: float | None = None
     forces_uncertainty: Floats | None = None
+    outside: float | None = None
     uncertain: bool | None = None
 
     @classmethod

@@ -15,17 +15,22 @@ from potentials.quantities import UNCERTAINTIES as OF_POTENTIALS
 
 Level: TypeAlias = Literal["graph", "atom"]
 
+OUTSIDE = "outside"
+"""How far a structure is outside of what a model was trained on: above 1 it is."""
+
 UNCERTAINTIES: dict[str, Level] = {
-    name: "atom" if row.level == "atom" else "graph" for name, row in OF_POTENTIALS.items()
+    **{name: "atom" if row.level == "atom" else "graph" for name, row in OF_POTENTIALS.items()},
+    OUTSIDE: "graph",
 }
 """Results of calculators and outputs of models, a number for each structure or for each atom.
 
 forces_uncertainty [N] eV/Å, of a force component · uncertainty: eV/Å, the largest of the structure's atoms ·
-energy_uncertainty eV, of the total energy · stress_uncertainty eV/Å³, of a component. Uncalibrated they are standard
+energy_uncertainty eV, of the total energy · stress_uncertainty eV/Å³, of a component · outside: the uncertainty of
+forces in parts of what hardly a training structure exceeds. Uncalibrated they are standard
 deviations, of a calibrated checkpoint half-widths of intervals that hold a stated share of errors.
 """
 
-UNITS = {name: row.unit for name, row in OF_POTENTIALS.items() if row.level == "graph"}
+UNITS = {**{name: row.unit for name, row in OF_POTENTIALS.items() if row.level == "graph"}, OUTSIDE: "times the limit"}
 """Of those that a limit can be set on."""
 
 MARK = "uncertain"
@@ -47,7 +52,7 @@ class UncertaintyPolicy(Settings):
 
     limit: Annotated[float, Field(gt=0)]
     action: Literal["stop", "mark", "keep"] = "stop"
-    output: Literal["uncertainty", "energy_uncertainty", "stress_uncertainty"] = "uncertainty"
+    output: Literal["uncertainty", "energy_uncertainty", "stress_uncertainty", "outside"] = "uncertainty"
     candidates: Path | None = None
     interval: Annotated[int, Field(ge=1)] = 100
     most: Annotated[int, Field(ge=1)] = 100
@@ -81,7 +86,7 @@ class UncertaintyPolicy(Settings):
             worst = int(np.argmax(of_atoms))
             where = f" at atom {worst} ({symbols[worst]})"
         unit = UNITS[self.output]
-        name = self.output.replace("_", " ")
+        name = "distance outside its data" if self.output == OUTSIDE else self.output.replace("_", " ")
         return f"the model's {name} reached {value:.4g} {unit}{where}, more than {self.limit:g}"
 
     def judge(self, frame: Atoms, known: Mapping[str, Any] | None = None) -> str:

@@ -19,6 +19,7 @@ from potentials.calibration import HeadCalibration
 from potentials.durable import replaced
 from potentials.ensemble import AnyPotential, Ensemble
 from potentials.manifest import DTYPES, FORMAT_VERSION, Manifest, golden_structure
+from potentials.models.registry import find_checkpoint, model_names
 from potentials.potential import Potential, PotentialConfig
 
 KEY = "gfm_ase"
@@ -85,17 +86,23 @@ def save_checkpoint(path: Path | str, potential: AnyPotential, manifest: Manifes
 
 
 def read_manifest(path: Path | str) -> Manifest:
-    """The manifest alone, upgraded to today's version; errors as in `load_checkpoint`."""
+    """The manifest alone, upgraded to today's version; a path or a model's name, errors as in `load_checkpoint`."""
+    path = find_checkpoint(path)
     return _parse(path, _upgrade(path, _read(path))[0])
 
 
 def load_checkpoint(path: Path | str) -> tuple[AnyPotential, Manifest]:
     """The potential or ensemble of a file, on the CPU, in evaluation mode, after its golden structures have agreed.
 
+    Args:
+        path: of the file, or the name of a model that comes with the package (`potentials.models.registry`).
+
     Raises:
+        MissingModelError: a name whose file is not in this installation.
         CheckpointError: no such file, truncated, foreign, changed since it was written, of a newer version, weights
             that do not fit the configuration, or golden structures that come out differently here.
     """
+    path = find_checkpoint(path)
     content, tensors = _upgrade(path, _read(path))
     manifest = _parse(path, content)
     potential: AnyPotential
@@ -168,18 +175,35 @@ def save_calibrated(path: Path | str, checkpoint: Path | str, head: str, calibra
     """Write a checkpoint again, its weights as they are, with the calibration of one head; those of others stay.
 
     Args:
-        path: to write; complete under its name or not there at all. It may be the checkpoint itself.
-        checkpoint: to read.
+        path, checkpoint: as `save_changed`.
         head: whose calibration it is.
         calibration: see `train.calibration`.
 
     Raises:
         CheckpointError: as `read_manifest`.
     """
+
+    def calibrated(manifest: Manifest) -> Manifest:
+        assert head in manifest.heads, head
+        return manifest.model_copy(update={"calibration": {**manifest.calibration, head: calibration}})
+
+    save_changed(path, checkpoint, calibrated)
+
+
+def save_changed(path: Path | str, checkpoint: Path | str, change: Callable[[Manifest], Manifest]) -> None:
+    """Write a checkpoint again, its weights as they are and its manifest changed.
+
+    Args:
+        path: to write; complete under its name or not there at all. It may be the checkpoint itself.
+        checkpoint: to read.
+        change: of the manifest, upgraded to today's version.
+
+    Raises:
+        CheckpointError: as `read_manifest`.
+    """
+    checkpoint = find_checkpoint(checkpoint)
     content, tensors = _upgrade(checkpoint, _read(checkpoint))
-    manifest = _parse(checkpoint, content)
-    assert head in manifest.heads, head
-    text = manifest.model_copy(update={"calibration": {**manifest.calibration, head: calibration}}).model_dump_json()
+    text = change(_parse(checkpoint, content)).model_dump_json()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as beside:
@@ -200,7 +224,8 @@ def _read(path: Path | str) -> Content:
     if Path(path).is_dir():
         raise CheckpointError(f"{path}: this is a folder; name the checkpoint in it")
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+        hint = "" if Path(path).suffix else f"; models that come with the package: {model_names()}"
+        raise CheckpointError(f"{path}: there is no such file{hint}")
     with Path(path).open("rb") as start:
         if start.read(4) == ZIP:
             raise CheckpointError(

@@ -18,6 +18,7 @@ from torch import Tensor
 from potentials.checkpoint import CheckpointError, load_single, save_checkpoint
 from potentials.compiled import CompiledPotential, check_compiler, example_inputs, weights_and_buffers
 from potentials.manifest import DTYPES, Manifest
+from potentials.models.registry import find_checkpoint
 from potentials.potential import Potential
 from potentials.programs import Program, add_entry, build, read_entry, trace, with_constants
 from potentials.structures import graph_from_atoms
@@ -89,7 +90,7 @@ def export_potential(
     """Compile a checkpoint into a file that holds both; it is complete under its name or not there.
 
     Args:
-        checkpoint: file.
+        checkpoint: file, or the name of a model that comes with the package.
         path: must end in .pt2.
         head: keep this branch alone; by default all.
         dtype: of the program, "float32" or "float64"; by default the checkpoint's.
@@ -108,7 +109,7 @@ def export_potential(
     potential, manifest = load_single(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        beside, inner = Path(folder) / path.name, Path(checkpoint)
+        beside, inner = Path(folder) / path.name, find_checkpoint(checkpoint)
         if head is not None:
             potential, manifest = _one_head(potential, manifest, head)
             inner = Path(folder) / CHECKPOINT

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from potentials.calibration import HeadCalibration
 from potentials.ensemble import AnyPotential, Ensemble
@@ -73,6 +73,10 @@ class HeadRecord(_Record):
         fingerprints: SHA-256 of each split's content.
         structures: number of structures of each split.
         test_errors: errors on the test split (valid split where there is none): name to number, units in the name.
+        repeating: number of training structures by how many of their directions repeat, 0 (molecules) to 3 (crystals);
+            empty where nobody knows, as in files from before this was written down.
+        outside: eV/Å by element: an atom whose forces_uncertainty, not calibrated, is above it is outside of what the
+            training structures have (`train.outside`); empty where nobody knows.
     """
 
     elements: tuple[str, ...]
@@ -83,6 +87,14 @@ class HeadRecord(_Record):
     fingerprints: dict[str, str] = {}
     structures: dict[str, int] = {}
     test_errors: dict[str, float] = {}
+    repeating: dict[int, int] = {}
+    outside: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records of before have the bytes, and checkpoints the identity, that they had."""
+        found: dict[str, Any] = dump(self)
+        return {name: value for name, value in found.items() if value or name not in {"repeating", "outside"}}
 
     @property
     def of_energies(self) -> bool:

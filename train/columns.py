@@ -27,6 +27,7 @@ class Columns:
         numbers: [N] atomic numbers.
         charge: [S] e.
         spin: [S] unpaired electrons.
+        repeating: [S] directions that repeat.
         labels: [S, ...] or [N, ...] by name, zero where unknown; units as of `train.labelled.Labelled`.
         known: [S] or [N] by name, bool.
     """
@@ -35,6 +36,7 @@ class Columns:
     numbers: Array
     charge: Array
     spin: Array
+    repeating: Array
     labels: dict[str, Array]
     known: dict[str, Array]
 
@@ -47,6 +49,7 @@ class Columns:
             numbers=np.concatenate([graph.numbers.numpy() for graph in graphs]),
             charge=np.array([graph.charge.item() for graph in graphs]),
             spin=np.array([graph.spin.item() for graph in graphs]),
+            repeating=np.array([int(graph.pbc.sum()) for graph in graphs], dtype=np.int64),
             labels=_stacked([one.labels for one in structures]),
             known=_stacked([one.known for one in structures]),
         )

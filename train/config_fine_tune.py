@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from train.config_errors import near
-from train.config_paths import expand
+from train.config_paths import beginning
 from train.config_tables import Positive, PositiveInt, Table
 
 
@@ -31,8 +31,8 @@ class FineTuneConfig(Table):
     """`[fine_tune]`: a run that begins from a checkpoint.
 
     Attributes:
-        start_from: the checkpoint. A data set called like one of its heads goes on with this head as it is: weights,
-            E0, scale and shift.
+        start_from: the checkpoint, or the name of a model that comes with the package. A data set called like one of
+            its heads goes on with this head as it is: weights, E0, scale and shift.
         heads: data sets that begin from a head of another name.
         references: E0 of the data sets in `heads`: "fit" corrects the head's for what the potential is off by on the
             training split, "keep" leaves them.
@@ -50,7 +50,7 @@ class FineTuneConfig(Table):
     @field_validator("start_from", mode="before")
     @classmethod
     def _absolute_path(cls, value: Any, info: ValidationInfo) -> Any:
-        return expand(value, Path((info.context or {}).get("base", "."))) if isinstance(value, str) else value
+        return str(beginning(value, Path((info.context or {}).get("base", ".")))) if isinstance(value, str) else value
 
     def check(self, datasets: Collection[str], model: Path) -> None:
         """Look at it beside the rest of the run file.

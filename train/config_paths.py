@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from potentials.models.registry import MODELS, model_file
 from train.store.manifest import is_store
 
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -32,6 +33,18 @@ def expand(text: str, base: Path) -> str:
     folder = str(base.absolute())
     # what is special to a glob in the folder's own name is meant literally
     return str(Path(glob.escape(folder) if MAGIC.search(path) else folder) / path)
+
+
+def beginning(text: str, base: Path) -> Path:
+    """The checkpoint that is meant: a path as `expand` has it, or one of the package's own by its name.
+
+    A file of that name in `base` is meant before it.
+
+    Raises:
+        ValueError: as `expand`; the name of a model whose file is not in this installation.
+    """
+    path = Path(expand(text, base))
+    return model_file(MODELS[text]) if text in MODELS and not path.is_file() else path
 
 
 def files(paths: Sequence[str], base: Path, whose: str) -> list[Path]:

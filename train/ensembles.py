@@ -215,7 +215,10 @@ def _record(head: str, members: Sequence[Member], errors: Mapping[str, float]) -
     # what differs between members is not of the ensemble: their own records tell
     prints = {k: v for k, v in first.fingerprints.items() if all(one.fingerprints.get(k) == v for one in records)}
     counts = {k: v for k, v in first.structures.items() if all(one.structures.get(k) == v for one in records)}
-    update = {"labels": labels, "fingerprints": prints, "structures": counts, "test_errors": dict(errors)}
+    alike = all(one.repeating == first.repeating for one in records)
+    # limits are of the last layer of one potential, and not of a spread
+    known = {"repeating": first.repeating if alike else {}, "outside": {}}
+    update = {"labels": labels, "fingerprints": prints, "structures": counts, "test_errors": dict(errors), **known}
     return first.model_copy(update=update)
 
 

@@ -17,6 +17,7 @@ from potentials.manifest import GoldenStructure, HeadRecord, Manifest, describe,
 from potentials.potential import Potential
 from potentials.structures import atoms_from_graph
 from train.data import Dataset
+from train.outside import Limits, known_of
 from train.structures import Structures
 
 Array = NDArray[Any]
@@ -57,6 +58,8 @@ def export(
     datasets: Sequence[Dataset],
     errors: Mapping[str, Mapping[str, float]],
     training: dict[str, Any],
+    *,
+    limits: Limits | None = None,
 ) -> Manifest:
     """Write the checkpoint of a run.
 
@@ -66,6 +69,7 @@ def export(
         datasets: what it was trained on, for elements, fingerprints and golden structures.
         errors: on the test split (valid where there is none), by data set.
         training: how it was trained, for people to read.
+        limits: what training structures have, by head and element; see `train.outside`.
     """
     records = {
         dataset.name: HeadRecord(
@@ -77,6 +81,7 @@ def export(
             fingerprints=dict(dataset.fingerprint),
             structures=dataset.counts,
             test_errors=dict(errors.get(dataset.name, {})),
+            **known_of(dataset, limits or {}),
         )
         for dataset in datasets
     }

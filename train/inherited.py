@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from potentials.checkpoint import CheckpointError, read_manifest
+from potentials.models.registry import MissingModelError
 from potentials.potential import PotentialConfig
-from train.config_paths import expand
+from train.config_paths import beginning
 
 
 def inherit(data: dict[str, Any], base: Path) -> None:
@@ -27,8 +28,8 @@ def inherit(data: dict[str, Any], base: Path) -> None:
     if not isinstance(start, str) or not isinstance(table, dict):
         return  # none, or a mistake that is told with all others
     try:
-        source = read_manifest(expand(start, base)).potential
-    except CheckpointError as error:
+        source = read_manifest(beginning(start, base)).potential
+    except (CheckpointError, MissingModelError) as error:
         raise ValueError(f"fine_tune.start_from: {error}") from None
     own = source.backbone.model_dump(mode="json")
     given = table.setdefault("backbone", {})

@@ -28,6 +28,7 @@ from train.last_layer_fit import with_uncertainty
 from train.layout import Layout
 from train.learner import AdaptedStep, Learner
 from train.optimizer import Optimizer, learning_rate
+from train.outside import limits_of
 from train.progress import Reporter
 from train.result import TrainingResult
 from train.sampling import Loader
@@ -274,10 +275,12 @@ class Run:
         exported = with_uncertainty(
             self.averaged, self.config, self.datasets, self.evaluate, (self.reporter, self.group)
         )
+        with self.reporter.reading() as progress:
+            limits = limits_of(exported, self.datasets, self.evaluate, self.group, progress)
         path = self.config.output / MODEL
         if self.group.first:
             needed = sum(value.nbytes for value in exported.state_dict().values())
             with writing("the checkpoint", path, needed, "make room, and --resume goes on from the last state"):
-                export(path, exported, self.datasets, errors, training)
+                export(path, exported, self.datasets, errors, training, limits=limits)
                 write_json(self.config.output / "errors.json", errors)
         return TrainingResult(path, errors, self.position, reason)

@@ -85,10 +85,11 @@ class Streamed(Structures):
 
     def columns(self, numbers: Array) -> Columns:
         """See `Structures`."""
-        records = self.store.read(numbers, ["numbers", "charge", "spin", *self._labels])
+        records = self.store.read(numbers, ["numbers", "charge", "spin", "pbc", *self._labels])
         arrays, counts = records.arrays, np.diff(records.first_atom)
         labels, known = self._labels_of(records)
-        of_all = (arrays["numbers"].astype(np.int64), arrays["charge"], arrays["spin"])
+        repeating = arrays["pbc"].astype(bool).sum(1)
+        of_all = (arrays["numbers"].astype(np.int64), arrays["charge"], arrays["spin"], repeating)
         return Columns(counts, *of_all, labels, known)
 
     def digests(self, numbers: Array) -> Array:

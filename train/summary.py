@@ -60,6 +60,7 @@ class Summary:
         atoms: [119] atoms of each element.
         edges: directed, of all graphs.
         charged: structures with a charge or a spin.
+        repeating: [4] structures by how many of their directions repeat.
         known: names of the labels that there are.
         triangle: [121, 121] R of the QR decomposition of a row for each structure with an energy: the share of each
             element, 1, the energy per atom in eV. What least squares needs, without squaring anything.
@@ -71,6 +72,7 @@ class Summary:
     atoms: Array
     edges: int
     charged: int
+    repeating: Array
     known: frozenset[str]
     triangle: Array
     moments: dict[str, Moments]
@@ -87,6 +89,7 @@ class Summary:
             self.atoms + other.atoms,
             self.edges + other.edges,
             self.charged + other.charged,
+            self.repeating + other.repeating,
             self.known | other.known,
             _triangle(np.vstack([self.triangle, other.triangle])),
             {name: self.moments.get(name, Moments()) + other.moments.get(name, Moments()) for name in sorted(names)},
@@ -97,7 +100,8 @@ class Summary:
         counts = np.array([self.structures, self.edges, self.charged])
         moments = {f"moments.{name}": np.array([m.count, m.mean, m.squares]) for name, m in self.moments.items()}
         known = {f"known.{name}": np.zeros(1) for name in self.known}
-        return save({"counts": counts, "atoms": self.atoms, "triangle": self.triangle, **moments, **known})
+        arrays = {"atoms": self.atoms, "repeating": self.repeating, "triangle": self.triangle}
+        return save({"counts": counts, **arrays, **moments, **known})
 
     @staticmethod
     def told(message: bytes) -> Summary:
@@ -106,10 +110,20 @@ class Summary:
         structures, edges, charged = found["counts"].tolist()
         moments = {name[8:]: Moments(*found[name].tolist()) for name in sorted(found) if name.startswith("moments.")}
         known = frozenset(name[6:] for name in found if name.startswith("known."))
-        return Summary(structures, found["atoms"], edges, charged, known, found["triangle"], moments)
+        arrays = found["repeating"], known, found["triangle"]
+        return Summary(structures, found["atoms"], edges, charged, *arrays, moments)
 
 
-EMPTY = Summary(0, np.zeros(N_ELEMENTS, np.int64), 0, 0, frozenset(), np.zeros((N_ELEMENTS + 2,) * 2), {})
+EMPTY = Summary(
+    structures=0,
+    atoms=np.zeros(N_ELEMENTS, np.int64),
+    edges=0,
+    charged=0,
+    repeating=np.zeros(4, np.int64),
+    known=frozenset(),
+    triangle=np.zeros((N_ELEMENTS + 2,) * 2),
+    moments={},
+)
 
 
 def summarise(structures: Structures, outputs: Sequence[Quantity] = (), group: Group = ALONE) -> Summary:
@@ -143,6 +157,7 @@ def _of_block(columns: Columns, rows: Sequence[Quantity], edges: int) -> Summary
         atoms=composition.sum(0).astype(np.int64),
         edges=edges,
         charged=int(((columns.charge != 0) | (columns.spin != 0)).sum()),
+        repeating=np.bincount(columns.repeating, minlength=4),
         known=frozenset(name for name, known in columns.known.items() if known.any()),
         triangle=_triangle(np.column_stack([shares, np.ones(len(per_atom)), per_atom])),
         moments={row.name: Moments.of(_values(columns, row)) for row in rows if row.trained_on in columns.known},

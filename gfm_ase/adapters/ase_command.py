@@ -30,7 +30,9 @@ class NamedCalculator(GFMCalculator):
 
     def __init__(self, checkpoint: str, **settings: Any) -> None:
         super().__init__(checkpoint, **settings)
-        self.parameters.update(checkpoint_keys(checkpoint, self.head))  # what ASE's databases keep of a calculator
+        self.parameters.update(
+            checkpoint_keys(checkpoint, self.chosen_head())
+        )  # what ASE's databases keep of a calculator
 
 
 def register() -> None:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from gfm_ase.calculator import GFMCalculator
 from potentials.checkpoint import DIGEST, read_manifest
+from potentials.models.registry import find_checkpoint
 
 
 def checkpoint_keys(checkpoint: str | Path, head: str) -> dict[str, str]:
@@ -21,7 +22,7 @@ def checkpoint_keys(checkpoint: str | Path, head: str) -> dict[str, str]:
         CheckpointError: the file is not a whole, unchanged checkpoint.
     """
     read_manifest(checkpoint)  # whole and unchanged
-    with safe_open(checkpoint, framework="pt") as file:
+    with safe_open(find_checkpoint(checkpoint), framework="pt") as file:
         digest = file.metadata()[DIGEST]
     return {"head": head, "checkpoint": f"sha256-{digest[:16]}"}  # ASE refuses text that could be a number
 
@@ -47,7 +48,7 @@ def store(
         ValueError: as `GFMCalculator`; nothing is written then.
     """
     calculator = GFMCalculator(checkpoint, **settings)
-    pairs = {**(keys or {}), **checkpoint_keys(checkpoint, calculator.head)}
+    pairs = {**(keys or {}), **checkpoint_keys(checkpoint, calculator.chosen_head())}
     rows = []
     with ase.db.connect(str(database)) as connection:
         for atoms in structures:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfm_ase.calculator import GFMCalculator
-from gfm_ase.loading import Loaded, check_elements_known
+from gfm_ase.heads import check_elements_known
+from gfm_ase.loading import Loaded
 from potentials.batched_neighbours import batched_neighbours
 from potentials.graph import AtomicGraph
 from potentials.structures import check_elements
@@ -50,7 +51,7 @@ class BatchedCalculator:
         settings: of the calculator that is made of a checkpoint.
 
     Raises:
-        ValueError: as `GFMCalculator`; settings beside a calculator; a head that has learnt no energies.
+        ValueError: as `GFMCalculator`; settings beside a calculator; no head chosen yet, or one without energies.
     """
 
     def __init__(self, calculator: GFMCalculator | Loaded | str | Path, **settings: Any) -> None:
@@ -60,6 +61,7 @@ class BatchedCalculator:
             self.calculator = calculator
         else:
             self.calculator = GFMCalculator(calculator, **settings)
+        self._head = self.calculator.chosen_head()
         if not self.calculator.of_energies:
             raise ValueError(self.calculator.without_energies())
         self._known: set[int] = set()
@@ -87,7 +89,7 @@ class BatchedCalculator:
         if not numbers <= self._known:
             of_each = Atoms(numbers=sorted(numbers))
             check_elements(of_each)
-            check_elements_known(of_each, potential.references, self.calculator.head, "a structure")
+            check_elements_known(of_each, potential.references, self._head, "a structure")
             self._known |= numbers
 
 

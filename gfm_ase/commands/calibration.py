@@ -93,9 +93,10 @@ def calibrate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     """
     from potentials.checkpoint import save_calibrated, save_checkpoint
     from potentials.manifest import DTYPES
+    from potentials.models.registry import beside
     from train.calibration.fitting import fit_calibration
 
-    path = output or checkpoint.with_name(f"{checkpoint.stem}_calibrated{checkpoint.suffix}")
+    path = output or beside(checkpoint, f"{checkpoint.stem}_calibrated{checkpoint.suffix or '.safetensors'}")
     check_outputs(path, *_reports(report, numbers=True), pictures=_reports(report, numbers=False))
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}
     files = Files(structures, training or [], {name: key for name, key in keys.items() if key is not None}, group)
@@ -153,7 +154,8 @@ def _predict(
     import torch
 
     from gfm_ase.commands.labelled_files import read_labelled
-    from gfm_ase.loading import choose_head, load
+    from gfm_ase.heads import choose_head
+    from gfm_ase.loading import load
     from potentials.calibration import UNCERTAINTY
     from potentials.potential import Potential
     from train.calibration.last_layer import with_uncertainties
@@ -163,7 +165,7 @@ def _predict(
     from train.structures import Held
 
     loaded = load(checkpoint, device=where[0], dtype=where[1])
-    name = choose_head(loaded.potential, head)
+    name = choose_head(loaded, head)
     potential, fitted = loaded.potential.only(name), None
     with Reporter(console).reading() as progress:
         read = partial(read_labelled, potential, progress=progress)

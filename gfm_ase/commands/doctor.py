@@ -13,8 +13,8 @@ FILES = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[CHECKPOINT] [STRUCTURE]...",
-        help="The checkpoint (left out with --calculator), then structure files in any format that ASE reads; without"
-        " structures fitting ones are made.",
+        help="The checkpoint or the name of a model of the package (left out with --calculator), then structure files"
+        " in any format that ASE reads; without structures fitting ones are made.",
         show_default=False,
     ),
 ]
@@ -119,7 +119,9 @@ def _driver(checkpoint: Path | None, name: str | None, settings: list[str], how:
         return named_calculator(name, settings)
     from gfm_ase.commands.calculator import build_calculator
 
-    return build_calculator(checkpoint, *how)
+    calculator = build_calculator(checkpoint, *how)
+    calculator.warn = False  # strange structures are what a doctor asks for
+    return calculator
 
 
 def _read(paths: list[Path]) -> dict[str, Any]:

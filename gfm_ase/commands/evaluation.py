@@ -63,7 +63,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     Example: gfm-ase evaluate model.safetensors test.extxyz --head acac --plot parity.png
     """
     from gfm_ase.commands.labelled_files import read_labelled
-    from gfm_ase.loading import choose_head, load
+    from gfm_ase.heads import choose_head
+    from gfm_ase.loading import load
     from train.calibration.samples import Gathering
     from train.evaluation import predict
     from train.journal import write_json
@@ -71,7 +72,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     check_outputs(json_file, pictures=(plot, reliability))
     loaded = load(checkpoint, device=device, dtype=dtype)
-    name = choose_head(loaded.potential, head)
+    name = choose_head(loaded, head)
     potential = loaded.potential.only(name)
     rows = [*potential.trained_outputs(name).values()]
     keys: dict[str, Any] = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key}

@@ -26,9 +26,10 @@ def export(
     Example: gfm-ase export model.safetensors -o model.pt2
     """
     from potentials.exported import export_potential
+    from potentials.models.registry import beside
 
     console = Console()
-    path = output or checkpoint.with_suffix(".pt2")
+    path = output or beside(checkpoint, f"{checkpoint.stem}.pt2")
     with console.status("compiling, a minute or two"):
         export_potential(checkpoint, path, head=head, dtype=dtype)
     announce(console, f"Exported: {path} ({path.stat().st_size / 1e6:.1f} MB)")

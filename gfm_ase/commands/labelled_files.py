@@ -30,7 +30,7 @@ def read_labelled(
     Raises:
         ValueError: as `read_frames`; an element that the head has never seen.
     """
-    from gfm_ase.loading import check_elements_known
+    from gfm_ase.heads import check_elements_known
     from train.config import DatasetConfig
     from train.data import label
     from train.reading import read_frames

@@ -60,7 +60,7 @@ def md(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     given = locals()
     settings = md_workflows.parse_settings(md_workflows.MDSettings, _values(given))
     atoms = [md_workflows.read_structure(path, index) for path in structures]
-    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled, atoms)
     batch = Batch(atoms, settings, replicas, _guards(given), output, _on_existing(restart, overwrite), report)
     announce(Console(), *(run_batch(batch, driver) if batch.needed else _run_one(batch, driver)))
 

@@ -60,7 +60,7 @@ def neb(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     values = {name: given[name] for name in md_workflows.NEBSettings.model_fields if name in given}
     settings = md_workflows.parse_settings(md_workflows.NEBSettings, values)
     ends = md_workflows.read_structure(initial), md_workflows.read_structure(final)
-    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled, ends)
     console = Console()
     with md_workflows.progress_bar("elastic band", "steps", console) as bar:
         result = md_workflows.neb(*ends, settings, calculator=driver, trajectory=output, progress=bar)

@@ -16,7 +16,13 @@ class DtypeName(StrEnum):
 
 
 CHECKPOINT: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint file written by `gfm-ase train`.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="Checkpoint file written by `gfm-ase train`, or the name of a model that comes with the package (see"
+        " `gfm-ase models`).",
+        show_default=False,
+    ),
 ]
 STRUCTURE: TypeAlias = Annotated[
     Path, typer.Argument(metavar="STRUCTURE", help="Structure file in any format that ASE reads.", show_default=False)
@@ -33,7 +39,7 @@ HEAD: TypeAlias = Annotated[
     typer.Option(
         "--head",
         help="Branch of the checkpoint, by the name of its data set (see `gfm-ase inspect`); "
-        "may be left out when there is one only.",
+        "may be left out when there is one only, or one only fits the structure of md, relax and neb.",
         show_default=False,
     ),
 ]

@@ -64,7 +64,7 @@ def relax(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     settings = relax_settings(optimizer, fmax, max_steps, cell, values, uncertainty=policy)
     atoms = md_workflows.read_structure(structure, index)
     md_workflows.check_writable(output)
-    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled)
+    driver = calculator.build_calculator(checkpoint, head, device, dtype, compiled, [atoms])
     console = Console()
     with md_workflows.progress_bar("relaxation", "steps", console) as bar:
         result = md_workflows.relax(atoms, settings, calculator=driver, trajectory=trajectory, progress=bar)

@@ -37,6 +37,9 @@ class CheckpointEngine:
     @classmethod
     def of(cls, checkpoint: Path, head: str | None, device: str, dtype: str | None, compiled: bool) -> CheckpointEngine:
         """The engine of these options; what the file holds, and not its name, tells it from others."""
+        from potentials.models.registry import find_checkpoint
+
+        checkpoint = find_checkpoint(checkpoint)
         if not checkpoint.is_file():
             raise ValueError(f"{checkpoint}: there is no such file")
         with checkpoint.open("rb") as handle:

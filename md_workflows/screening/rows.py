@@ -10,7 +10,7 @@ from ase import Atoms
 from md_workflows.engine import Outcome
 from md_workflows.properties.base import Column, Value
 from md_workflows.relaxation import RelaxResult, StopReason
-from md_workflows.uncertainty import MARK, UNITS, uncertainties_of
+from md_workflows.uncertainty import MARK, OUTSIDE, UNITS, uncertainties_of
 
 
 class Status(StrEnum):
@@ -68,6 +68,7 @@ COLUMNS = {
 DOUBTS = {
     "energy_uncertainty": Column("energy_uncertainty_eV", "uncertainty of the energy of the structure"),
     "uncertainty": Column("uncertainty_eV_per_A", "largest uncertainty of a force component on its atoms"),
+    OUTSIDE: Column(OUTSIDE, "how far it is outside of what the model was trained on: above 1 it is"),
     MARK: Column(MARK, "whether it was above the limit of the policy on uncertainty"),
 }
 """Uncertainties of structures that came out of a relaxation, and their columns, which stand among the values."""

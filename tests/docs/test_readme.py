@@ -10,6 +10,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from potentials.models.registry import DEFAULT, MODELS
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -32,7 +34,7 @@ def write_data(path: Path, count: int, seed: int) -> None:
 
 
 def test_the_example_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (toml,), (code,) = blocks("toml"), blocks("python")
+    (toml,), (_, code) = blocks("toml"), blocks("python")
     monkeypatch.chdir(tmp_path)
     write_data(Path("train.extxyz"), 20, seed=0)
     write_data(Path("test.extxyz"), 4, seed=1)
@@ -44,8 +46,20 @@ def test_the_example_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(ase.io.read("md.traj", ":")) == 3
 
 
+def test_the_first_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the model of the package: its head is there and knows what the example asks."""
+    first, _ = blocks("python")
+    (head,) = re.findall(r'GFMCalculator\(head="(\w+)"\)', first)
+    model = MODELS[DEFAULT]
+    assert head in model.heads
+    if not model.path.is_file():
+        pytest.skip(f"{model.path.name} is not in this checkout yet")
+    exec(compile(first, "README", "exec"), {"__name__": "readme"})  # noqa: S102 - ours
+    assert len(capsys.readouterr().out.splitlines()) == 9  # energy and nine rows, the first on one line
+
+
 def test_the_example_is_as_short_as_promised() -> None:
-    (code,) = blocks("python")
+    _, code = blocks("python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
 
 

@@ -100,6 +100,7 @@ def test_there_are_the_commands_promised() -> None:
         "inspect",
         "label",
         "md",
+        "models",
         "neb",
         "plan",
         "relax",
