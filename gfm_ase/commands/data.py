@@ -1,12 +1,17 @@
 """`gfm-ase data`: files of any kind into one packed store, and what is in it."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 from rich.console import Console
 
 from gfm_ase.commands.announce import announce
+
+if TYPE_CHECKING:
+    from train.config_dataset import DatasetConfig
 
 app = typer.Typer(help="Pack data sets into stores: convert, merge, stats, validate.", no_args_is_help=True)
 
@@ -83,11 +88,6 @@ def convert(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
 
     Example: gfm-ase data convert 'water/*.extxyz' -o water.store --set energy_unit=Hartree --licence CC-BY-4.0
     """
-    from pydantic import ValidationError
-
-    from train.config import toml_value
-    from train.config_dataset import DatasetConfig
-    from train.config_errors import sentences
     from train.progress import Reporter
     from train.sources.registry import SOURCES
     from train.store.convert import Conversion
@@ -97,12 +97,7 @@ def convert(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     about = Description(name=name or output.stem, theory=theory, licence=licence, citation=citation, source=source)
     values: dict[str, Any] = {"name": about.name, "train": list(files), "max_force": max_force}
     values["on_bad"] = "drop" if drop_bad else "raise"
-    for text in settings or []:
-        _put(values, text, toml_value)
-    try:
-        config = DatasetConfig.model_validate(values)
-    except ValidationError as error:
-        raise ValueError("; ".join(sentences(error, DatasetConfig, values))) from None
+    config = _config(values, settings or [])
     if config.format != "auto":
         known = SOURCES[config.format].about
         about = about.model_copy(update={key: getattr(about, key) or getattr(known, key) for key in TEXT})
@@ -167,6 +162,21 @@ def validate(store: STORE) -> None:
     if wrong:
         raise ValueError(f"{wrong} of {len(opened.shards)} shards of {store} are not whole")
     announce(console, f"{len(opened.shards)} shards, {len(opened):,} structures: whole")
+
+
+def _config(values: dict[str, Any], settings: list[str]) -> DatasetConfig:
+    from pydantic import ValidationError
+
+    from train.config import toml_value
+    from train.config_dataset import DatasetConfig
+    from train.config_errors import sentences
+
+    for text in settings:
+        _put(values, text, toml_value)
+    try:
+        return DatasetConfig.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("; ".join(sentences(error, DatasetConfig, values))) from None
 
 
 def _put(values: dict[str, Any], text: str, value_of: Any) -> None:
