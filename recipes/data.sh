@@ -1,9 +1,10 @@
 #!/bin/sh
 # Makes the stores that recipes/*.toml train on: one for each level of theory, of training files alone.
 #   GFM_ASE_DATA=/where/the/data/is sh recipes/data.sh FOLDER
-# Then `cd FOLDER && sha256sum -c .../recipes/data.sha256` tells whether they are what the shipped model has seen.
+# It ends by telling whether they are what the shipped model has seen.
 set -euf # f: globs are for gfm-ase, not for the shell
 out=$(realpath -m "${1:?give the folder for the stores}")
+expected=$(realpath "$(dirname "$0")")/data.sha256
 mkdir -p "$out"
 cd "${GFM_ASE_DATA:?set GFM_ASE_DATA to the folder of the data sets}"
 
@@ -36,3 +37,8 @@ store wb97x_631gd "wB97X/6-31G(d)" "MIT" 3bpa/train_300K.extxyz.gz 3bpa/train_mi
     s66x8/train.extxyz.gz --exclude s66x8/test.extxyz.gz
 store ccsdt_ccpvtz "CCSD(T)/cc-pVTZ" "MIT" ethanol_ccsdt/train.extxyz.gz --exclude ethanol_ccsdt/test.extxyz.gz
 store lda "LDA, CASTEP, 650 eV" "MIT" carbon_lda/train.extxyz.gz --exclude carbon_lda/test.extxyz.gz
+
+for name in pbe_mp pbe_metals pbe_def2svp pbe_ts pbe_d3_def2svp wb97x_631gd ccsdt_ccpvtz lda; do
+    echo "$name $(COLUMNS=200 gfm-ase data stats "$out/$name.store" | sed -n 's/^content: //p')"
+done > "$out/data.sha256"
+if diff "$expected" "$out/data.sha256"; then echo "These are the data of the shipped model."; else exit 1; fi

@@ -23,7 +23,7 @@ from train.store.convert import Conversion, convert, merge
 from train.store.frames import stored_frames
 from train.store.manifest import Description, StoreError, read_manifest
 from train.store.reader import Store
-from train.store.statistics import describe, quantities
+from train.store.statistics import content, describe, quantities
 from train.store.writer import writing
 
 ABOUT = Description(name="mixed", theory="none", licence="CC0")
@@ -234,6 +234,16 @@ def test_a_writer_that_is_killed_leaves_whole_shards(tmp_path: Path) -> None:
     assert len(store) >= seen > 0
     assert all(why is None for _, why in store.check())
     assert len(list(stored_frames(store.folder))) == len(store)
+
+
+def test_the_content_of_a_store_does_not_depend_on_where_its_files_lie(tmp_path: Path) -> None:
+    frames = structures(4)
+    (tmp_path / "elsewhere").mkdir()
+    stores = [made(tmp_path, frames), made(tmp_path / "elsewhere", frames, "b.store")]
+    frames[2].calc.results["energy"] += 1e-9
+    changed = made(tmp_path, frames, "c.store")
+    assert content(stores[0]) == content(stores[1]) != content(changed)
+    assert f"content: {content(changed)}" in list(describe(changed.folder))
 
 
 def test_excluded_geometries_and_all_but_one_of_so_many_stay_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from train.store.reader import Store
+
+OF_SOURCES = {"names", "first_letter", "file"}
+"""Arrays of a shard that say where structures are from."""
 
 
 def describe(folder: Path) -> Iterator[str]:
@@ -26,6 +30,16 @@ def describe(folder: Path) -> Iterator[str]:
     yield "elements: " + ", ".join(f"{chemical_symbols[z]} {count:,}" for z, count in manifest.elements.items())
     for reason, count in manifest.left_out.items():
         yield f"left out ({reason}): {count:,}"
+    yield f"content: {content(store)}"
+
+
+def content(store: Store) -> str:
+    """SHA-256 of structures and labels in their order, wherever the files that they are from lie."""
+    found = hashlib.sha256()
+    for shard in store.shards:
+        for name in sorted(set(shard) - OF_SOURCES):
+            found.update(name.encode() + np.ascontiguousarray(shard[name]).tobytes())
+    return found.hexdigest()
 
 
 def quantities(folder: Path) -> Iterator[tuple[str, ...]]:
