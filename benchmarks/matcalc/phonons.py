@@ -14,7 +14,7 @@ from benchmarks.matcalc.relaxing import Relaxed, after_relaxation
 from md_workflows.engine import Engine
 from md_workflows.properties.base import Measured
 from md_workflows.properties.crystals import neutral_crystal
-from md_workflows.properties.phonon import PhononSettings, displaced, displaced_supercells
+from md_workflows.properties.phonon import PhononSettings, displaced, displaced_supercells, with_force_constants
 from md_workflows.properties.stream import Computed, Derived, measure_each
 
 LIST = "phonon_cv_alexandria_binary_pbe"
@@ -59,9 +59,7 @@ def measure(relaxed: Sequence[Relaxed], engine: Engine, least_A: float | None) -
         return Derived(displaced_supercells(phonopy, base), phonopy)
 
     def conclude(computed: Computed) -> Measured:
-        phonopy = computed.context
-        phonopy.forces = [result.atoms.get_forces(apply_constraint=False) for result in computed.results()]
-        phonopy.produce_force_constants()
+        phonopy = with_force_constants(computed)
         with _quiet_phonopy():
             phonopy.run_mesh(MESH)
             phonopy.run_thermal_properties(temperatures=[TEMPERATURE])

@@ -62,9 +62,7 @@ def measure(structures: Sequence[Atoms], engine: Engine, settings: PhononSetting
         return Derived(displaced_supercells(phonopy, base), phonopy)
 
     def conclude(computed: Computed) -> Measured:
-        phonopy = computed.context
-        phonopy.forces = [result.atoms.get_forces(apply_constraint=False) for result in computed.results()]
-        phonopy.produce_force_constants()
+        phonopy = with_force_constants(computed)
         phonopy.symmetrize_force_constants()
         return _thermal(phonopy, settings, len(computed.atoms))
 
@@ -99,6 +97,14 @@ def displaced_supercells(phonopy: Any, base: Atoms) -> list[Atoms]:
         Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True, info=dict(base.info))
         for cell in phonopy.supercells_with_displacements
     ]
+
+
+def with_force_constants(computed: Computed) -> Any:
+    """Phonopy's object with what the forces on its displaced supercells make; as they come, not symmetrized."""
+    phonopy = computed.context
+    phonopy.forces = [result.atoms.get_forces(apply_constraint=False) for result in computed.results()]
+    phonopy.produce_force_constants()
+    return phonopy
 
 
 def _thermal(phonopy: Any, settings: PhononSettings, number: int) -> Measured:
