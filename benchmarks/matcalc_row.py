@@ -1,6 +1,7 @@
 """One line of the MatCalc benchmark of the MatPES site for one head of a checkpoint, beside the published ones.
 
-    python -m benchmarks.matcalc_row --model model.safetensors --head pbe_mp --limit 50 --output row.json
+    python -m benchmarks.matcalc_row --model gfm1 --head pbe_mp --limit 50 --output row.json \
+        --page docs/proof_matcalc.md
 
 Fingerprint distance, formation energy, bulk and shear modulus, heat capacity and force softening; docs/proof_matcalc.md
 has the protocol and what differs. Rows are kept in row.rows.jsonl as they come: the same command goes on after a kill,
@@ -20,6 +21,7 @@ import torch
 import typer
 from rich.console import Console
 
+from benchmarks.card.page import write_sections
 from benchmarks.machine import describe
 from benchmarks.matcalc import elasticity, equilibrium, phonons, softening, summary
 from benchmarks.matcalc.journal import Journal
@@ -80,6 +82,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    page: Annotated[Path | None, typer.Option(help="Write the section of this page.")] = None,
 ) -> None:
     """Measure what is not in the rows yet, and print the line."""
     torch.set_num_threads(threads)
@@ -99,6 +102,10 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
         raise typer.BadParameter(str(refused)) from None
     report(measured, rows, console, f"{model.stem}, head {calculator.head}")
     found = {"model": str(model), "head": calculator.head, "limit": limit, "machine": describe(), **settings}
+    if page is not None:
+        tables = (summary.comparison(f"**ours**, head `{calculator.head}`", rows), summary.counts(measured, rows))
+        told = [*map(summary.markdown, tables), summary.affordable(rows, (10, 30)), describe()]
+        write_sections(page, {"matcalc": "\n\n".join(told)})
     output.write_text(json.dumps(found | summary.record(measured, rows), indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
 """A model in use on solids: elements, diamond and β-tin, order of polymorphs; beside DFT.
 
-    GFM_ASE_DATA=... python -m benchmarks.model_solids --model model.safetensors --head pbe_metals --markdown
-    GFM_ASE_DATA=... python -m benchmarks.model_solids --model model.safetensors --output solids.json --picture a.png
+    GFM_ASE_DATA=... python -m benchmarks.model_solids --model gfm1 --head pbe_metals --markdown
+    GFM_ASE_DATA=... python -m benchmarks.model_solids --model gfm1 --output solids.json \
+        --picture docs/pictures/model_solids.png --page docs/proof_solids.md
 
 What is computed how, and what of it the model was trained on, is in docs/proof_solids.md. One thread unless --threads.
 """
@@ -19,6 +20,7 @@ import torch
 import typer
 from rich.console import Console
 
+from benchmarks.card.page import write_sections
 from benchmarks.in_use.beta_tin import compare_phases
 from benchmarks.in_use.elements import compare_elements
 from benchmarks.in_use.polymorphs import compare_ranking, rankings
@@ -45,6 +47,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print tables in Markdown, nothing else.")] = False,
     only: Annotated[str, typer.Option(help=f"Sections, with commas: {', '.join(SECTIONS)}.")] = ",".join(SECTIONS),
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    page: Annotated[Path | None, typer.Option(help="Write the section of this page.")] = None,
 ) -> None:
     """Compute all sections, and print their tables."""
     torch.set_num_threads(threads)
@@ -61,6 +64,8 @@ def main(  # noqa: PLR0913, PLR0917 - typer: every option is an argument
     if picture is not None:
         save_figure(solids_figure(found), picture)
     text = markdown(found)
+    if page is not None:
+        write_sections(page, {"solids": text})
     if as_markdown:
         print(text)
     else:

@@ -169,6 +169,13 @@ def counts(tasks: Sequence[Task], rows: dict[str, list[Row]]) -> Table:
     return table
 
 
+def markdown(table: Table) -> str:
+    """The same table for a page."""
+    columns = [list(column.cells) for column in table.columns]
+    rows = [[str(column.header) for column in table.columns], ["---"] * len(columns), *zip(*columns, strict=True)]
+    return "\n".join("| " + " | ".join(str(cell).strip() for cell in row) + " |" for row in rows)
+
+
 def affordable(rows: dict[str, list[Row]], minutes: Sequence[float]) -> str:
     """How many structures of each list fit into so many minutes, softening and elements done; one sentence."""
     each = [seconds_each(rows.get(task, [])) for task in ("equilibrium", "elasticity", "phonon")]
