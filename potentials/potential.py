@@ -25,6 +25,7 @@ from potentials.outputs import Outputs
 from potentials.quantities import Quantity
 from potentials.radial_tables import FEWEST_KNOTS
 from potentials.references import References
+from potentials.repulsion import Repulsion
 
 HEAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -37,6 +38,7 @@ class PotentialConfig(BaseModel):
         heads: names of the data sets (levels of theory), one branch each.
         head_width: hidden features of each branch.
         charge_and_spin: let total charge and spin of the structure act on its atoms.
+        repulsion: add the screened repulsion of nuclei to the energy (`potentials.repulsion`).
         outputs: what it gives beyond energy, forces and stress.
         last_layer: give uncertainties of energy and forces by its last layer (`potentials.last_layer`).
     """
@@ -47,6 +49,7 @@ class PotentialConfig(BaseModel):
     heads: Annotated[tuple[str, ...], Field(min_length=1)]
     head_width: Annotated[int, Field(gt=0)] = 64
     charge_and_spin: bool = False
+    repulsion: bool = False
     outputs: tuple[OutputConfig, ...] = ()
     last_layer: bool = False
 
@@ -94,6 +97,7 @@ class Potential(Answering, nn.Module):
             # last: energies of a seed are the same with and without
             self.outputs = _outputs(config, self.backbone.width)
         self.references = References(config.heads)
+        self.repulsion = Repulsion(self.cutoff) if config.repulsion else None
         self.last_layer = LastLayer(config.heads, config.head_width) if config.last_layer else None
 
     @property
@@ -217,6 +221,8 @@ class Potential(Answering, nn.Module):
         features_NF = self.features(inputs, geometry, edges)
         dataset_N = inputs.dataset[inputs.graph_index]
         energies_N = self.references(self.branches(features_NF, dataset_N), inputs.numbers, dataset_N)
+        if self.repulsion is not None:
+            energies_N = energies_N + self.repulsion(inputs.numbers, geometry, edges)
 
         def more(forces_N3: Tensor | None) -> dict[str, Tensor]:
             found = {} if self.outputs is None else self.outputs(features_NF, inputs, geometry, edges)

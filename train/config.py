@@ -181,6 +181,7 @@ class RunConfig(Table):
             heads=tuple(dataset.name for dataset in self.dataset),
             head_width=self.potential.head_width,
             charge_and_spin=self.potential.charge_and_spin,
+            repulsion=self.potential.repulsion,
             outputs=self.potential.output,
         )
 

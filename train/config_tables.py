@@ -47,12 +47,14 @@ class PotentialTable(Table):
         backbone: architecture and its settings; `name` chooses, PaiNN where there is none.
         head_width: hidden features of each branch.
         charge_and_spin: let total charge and spin of the structure act on its atoms.
+        repulsion: add the screened repulsion of nuclei to the energy.
         output: what the potential gives beyond energy, forces and stress, one table each.
     """
 
     backbone: Annotated[AnyBackboneConfig, BeforeValidator(_default_backbone)] = PaiNNConfig()
     head_width: PositiveInt = 64
     charge_and_spin: bool = False
+    repulsion: bool = False
     output: tuple[OutputConfig, ...] = ()
 
     @field_validator("output")

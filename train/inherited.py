@@ -37,6 +37,7 @@ def inherit(data: dict[str, Any], base: Path) -> None:
         table["backbone"] = {**own, **given}
     table.setdefault("head_width", source.head_width)
     table.setdefault("charge_and_spin", source.charge_and_spin)
+    table.setdefault("repulsion", source.repulsion)
 
 
 def check_alike(source: PotentialConfig, own: PotentialConfig, path: Path) -> None:

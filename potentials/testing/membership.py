@@ -62,8 +62,11 @@ def elements(subject: PotentialUnderTest) -> None:
         with torch.no_grad():
             for table in tables:
                 table[[first, second]] = table[[second, first]]
-            columns = potential.references.e0_DZ
-            columns[:, [first, second]] = columns[:, [second, first]]
+            columns = [potential.references.e0_DZ]
+            if potential.repulsion is not None:
+                columns += [potential.repulsion.charge_Z, potential.repulsion.radius_Z]
+            for column in columns:
+                column[..., [first, second]] = column[..., [second, first]]
 
     got = subject.changed(swap_rows).answer(swapped)
     subject.require_same("elements swapped, and their embeddings too", got, wanted)

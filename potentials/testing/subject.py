@@ -105,6 +105,7 @@ class PotentialUnderTest:
         _enliven_last_layer(lively, probe)
         random = np.random.default_rng(11)
         scale_of_head = 1.0
+        repulsion, lively.repulsion = lively.repulsion, None  # has a scale of its own, which would hide the network
         for head in lively.heads:
             e0 = dict(zip(chemical_symbols[1:N_ELEMENTS], random.normal(size=N_ELEMENTS - 1), strict=True))
             lively.references.set_head(head, e0)
@@ -115,6 +116,7 @@ class PotentialUnderTest:
             lively.references.set_head(head, e0, scale=1 / size)
             network = bare.energies - np.array([e0[symbol] for symbol in probe.symbols])
             scale_of_head = max(scale_of_head, float(np.abs(network).max()) / size)
+        lively.repulsion = repulsion
         return PotentialUnderTest(lively, TOLERANCES[lively.dtype], scale_of_head)
 
     @property

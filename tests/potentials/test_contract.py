@@ -20,6 +20,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "mace-pairs": ("mace", {"l_max": 2, "correlation": 2}, {}),
     "mace-sums": ("mace", {"correlation": 1}, {}),
     "ember-bounded": ("ember", {"bounded": True}, {}),
+    "schnet-repulsive": ("schnet", {}, {"repulsion": True}),
     "nequip-charged": ("nequip", {"l_max": 1, "depth": 3}, {"charge_and_spin": True}),
     "nequip-both": ("nequip", {"l_max": 1, "depth": 4, "parities": "both"}, {}),
     "painn-charged": ("painn", {"depth": 3}, {"charge_and_spin": True}),
