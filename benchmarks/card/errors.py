@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.card.sets import GROUPS, Group, SetFile
 from benchmarks.card.subject import Record, Subject, number, table
+from potentials.models.registry import MODELS
 from train.config import DatasetConfig
 from train.data import label
 from train.evaluation import Pairs, predict
@@ -39,7 +40,8 @@ def errors_of(subject: Subject, test: SetFile) -> Record:
     predictions = predict(potential, potential.references, labelled, outputs=rows)
     pairs = predictions.pairs()
     errors = predictions.errors() | norms(pairs)
-    command = f"gfm-ase evaluate {subject.path.name} $GFM_ASE_DATA/{test.file} --head {test.head}"
+    called = subject.path.stem if subject.path.stem in MODELS else subject.path.name
+    command = f"gfm-ase evaluate {called} $GFM_ASE_DATA/{test.file} --head {test.head}"
     return {
         "file": test.file,
         "head": test.head,
@@ -77,7 +79,7 @@ def norms(pairs: dict[str, Pairs]) -> dict[str, float]:
 def section(record: Record) -> str:
     """A table for each group."""
     parts = [
-        "`gfm-ase evaluate model.safetensors $GFM_ASE_DATA/FILE --head HEAD` gives each row (norms of vectors and of"
+        "`gfm-ase evaluate gfm1 $GFM_ASE_DATA/FILE --head HEAD` gives each row (norms of vectors and of"
         " stresses are made of the same predictions). *× none*: how many times smaller the error of forces is than"
         " that of no network, which says zero."
     ]

@@ -13,6 +13,7 @@ from ase.io import read
 
 from gfm_ase.calculator import GFMCalculator
 from gfm_ase.loading import Loaded, load
+from potentials.models.registry import find_checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,6 +122,7 @@ def open_subject(path: Path, data: Path | None, work: Path, earlier: Sequence[Pa
     for folder in earlier:
         if not (folder / "journal.jsonl").exists():
             raise ValueError(f"{folder} holds no journal.jsonl; name the output folder of an earlier training")
+    path = find_checkpoint(path)
     own = (path.parent,) if (path.parent / "journal.jsonl").exists() else ()
     return Subject(path, load(path, device="cpu"), data_folder(data), work, runs=(*earlier, *own), **settings)
 

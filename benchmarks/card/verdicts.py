@@ -35,7 +35,7 @@ def section(record: Record) -> str:
         for check in report["checks"]
         if check["verdict"] in {"warn", "fail"}
     ]
-    command = "`gfm-ase doctor model.safetensors --head HEAD --quick` gives a column, see [doctor](doctor.md)."
+    command = "`gfm-ase doctor gfm1 --head HEAD --quick` gives a column, see [doctor](doctor.md)."
     parts = [
         command,
         "\n".join(f"- {line}" for line in said),
