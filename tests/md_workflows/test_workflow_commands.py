@@ -190,9 +190,11 @@ def test_the_calculator_gets_what_was_asked(here: Path, monkeypatch: pytest.Monk
     run("relax", "model.safetensors", "cu.extxyz", *options)
     run("screen", "model.safetensors", "cu.extxyz", *options)
     run("screen", "model.safetensors", "cu.extxyz")
-    assert seen == [(Path("model.safetensors"), "alloys", "cpu", "float64", True)] * 3 + [
+    assert [given[:5] for given in seen] == [(Path("model.safetensors"), "alloys", "cpu", "float64", True)] * 3 + [
         (Path("model.safetensors"), None, "auto", None, False)
     ]
+    of = [atoms.get_chemical_formula() for given in seen[:2] for atoms in given[5]]
+    assert of == ["Cu4", "Cu4"], "what chooses among heads"
 
 
 def test_help_needs_nothing_heavy() -> None:
