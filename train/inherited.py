@@ -57,5 +57,7 @@ def check_alike(source: PotentialConfig, own: PotentialConfig, path: Path) -> No
                 f"fine_tune.start_from: {path} has potential.{key} = {there!r} and the run file {here!r}; they must"
                 " be the same: leave the key out, or start with random weights"
             )
+    if source.repulsion and not own.repulsion:
+        raise ValueError(f"fine_tune.start_from: {path} has the repulsion of nuclei; set potential.repulsion = true")
     if source.charge_and_spin and not own.charge_and_spin:
         raise ValueError(f"fine_tune.start_from: {path} sees charge and spin; set potential.charge_and_spin = true")

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from potentials.checkpoint import load_checkpoint
+from potentials.potential import PotentialConfig
 from train.comparison import Comparison, compare
 from train.config import RunConfig, load_config
 from train.data import load_datasets
 from train.group import ALONE
+from train.inherited import check_alike
 from train.moved_e0 import moved_e0
 from train.progress import Reporter
 from train.run import Run
@@ -129,3 +131,11 @@ def test_a_run_file_inherits_the_architecture(pretrained: str, tmp_path: Path) -
     ):
         with pytest.raises(ValueError, match=says):
             load_config(file, ["fine_tune.lora.rank=2", override])
+
+
+def test_the_repulsion_of_nuclei_may_come_and_not_go() -> None:
+    plain = PotentialConfig(heads=("emt",))
+    repulsive = plain.model_copy(update={"repulsion": True})
+    check_alike(plain, repulsive, Path("model.safetensors"))
+    with pytest.raises(ValueError, match=r"has the repulsion of nuclei; set potential\.repulsion = true"):
+        check_alike(repulsive, plain, Path("model.safetensors"))
